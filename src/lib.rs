@@ -1,0 +1,2 @@
+//! `archive` fetches a `.zip` every night, proves that the SQL dump in it is whole and new, packs it as `YYYYMMDD.tgz`,
+//! publishes it on one or more destinations, purges by retention policy and reports.
