@@ -1,0 +1,149 @@
+//! How errors travel: `anyhow` carries the chain, [`Explained`] adds the hint, [`Failure`] the step and the exit code.
+//!
+//! A typed error exists only where code must decide; it implements [`Hinted`] to say what a person can do about it.
+
+use std::fmt::{self, Write as _};
+
+use crate::exit_code::ExitCode;
+use crate::step::Step;
+use crate::text::Text;
+
+/// A typed error that knows what a person can do about it.
+pub trait Hinted: std::error::Error + Send + Sync + 'static {
+    /// What to do next, if this error knows.
+    fn hint(&self) -> Option<Text>;
+}
+
+/// A layer of an error chain that comes with a hint; it shows as its message.
+#[derive(Debug)]
+pub struct Explained {
+    message: String,
+    hint: Text,
+}
+
+impl Explained {
+    /// A message and its hint.
+    pub fn new(message: impl Into<String>, hint: Text) -> Self {
+        Explained { message: message.into(), hint }
+    }
+}
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Adds what was being done, and what to do next, to an error.
+pub trait Explain<T> {
+    /// Adds a message and a hint on top of the chain.
+    ///
+    /// # Errors
+    /// The error that was there, under the message.
+    fn explain(self, message: impl Into<String>, hint: Text) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> Explain<T> for Result<T, E> {
+    fn explain(self, message: impl Into<String>, hint: Text) -> anyhow::Result<T> {
+        self.map_err(|error| error.into().context(Explained { message: message.into(), hint }))
+    }
+}
+
+/// An error of our own making, with its hint.
+pub fn explained(message: impl Into<String>, hint: Text) -> anyhow::Error {
+    anyhow::Error::msg(Explained { message: message.into(), hint })
+}
+
+/// Turns a typed error into a chain that says what was being done, and keeps its hint.
+pub fn while_doing<E: Hinted>(message: impl Into<String>) -> impl FnOnce(E) -> anyhow::Error {
+    move |error| match error.hint() {
+        Some(hint) => anyhow::Error::new(error).context(Explained { message: message.into(), hint }),
+        None => anyhow::Error::new(error).context(message.into()),
+    }
+}
+
+/// The outermost hint of a chain.
+pub fn hint_of(error: &anyhow::Error) -> Option<&Text> {
+    error.downcast_ref::<Explained>().map(|explained| &explained.hint)
+}
+
+/// The chain as separate lines, outermost first, without repeating a layer that already holds the next one's text.
+pub fn chain_of(error: &anyhow::Error) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for layer in error.chain() {
+        let line = layer.to_string();
+        if !lines.last().is_some_and(|last| last.contains(&line)) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// A step that failed: which, why, and the code the process will end with.
+#[derive(Debug)]
+pub struct Failure {
+    /// The step that failed.
+    pub step: Step,
+    /// What the process ends with.
+    pub code: ExitCode,
+    /// What was being done to what, and why it failed.
+    pub error: anyhow::Error,
+    /// A few words for the subject of a mail, where the chain's last line would not do: `404 Not Found`.
+    pub summary: Option<Text>,
+}
+
+impl Failure {
+    /// A failure with the step's own exit code.
+    pub fn new(step: Step, error: impl Into<anyhow::Error>) -> Self {
+        Failure { step, code: ExitCode::of_step(step), error: error.into(), summary: None }
+    }
+
+    /// The same failure with a few words for the subject.
+    pub fn summed_up(mut self, summary: impl Into<Text>) -> Self {
+        self.summary = Some(summary.into());
+        self
+    }
+
+    /// The same failure with another exit code.
+    pub fn with_code(mut self, code: ExitCode) -> Self {
+        self.code = code;
+        self
+    }
+}
+
+/// An error as a terminal shows it: what, why, hint.
+pub fn render(error: &anyhow::Error) -> String {
+    let mut out = String::new();
+    for (depth, line) in chain_of(error).iter().enumerate() {
+        let label = if depth == 0 { "error" } else { "  caused by" };
+        let _ = writeln!(out, "{label}: {line}");
+    }
+    if let Some(hint) = hint_of(error) {
+        let _ = writeln!(out, "\nhint: {hint}");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_is_found_under_further_context_and_is_no_line_of_the_chain() {
+        let error: anyhow::Result<()> = Err(std::io::Error::other("disk on fire"))
+            .explain("failed to write `x`", Text::new("buy another", "achetez-en un autre"));
+        let error = error.map_err(|e| e.context("failed to pack")).unwrap_err();
+        assert_eq!(chain_of(&error), ["failed to pack", "failed to write `x`", "disk on fire"]);
+        assert_eq!(hint_of(&error).map(|h| h.fr.as_str()), Some("achetez-en un autre"));
+        assert_eq!(
+            render(&error),
+            "error: failed to pack\n  caused by: failed to write `x`\n  caused by: disk on fire\n\nhint: buy another\n"
+        );
+    }
+
+    #[test]
+    fn an_error_of_our_own_keeps_its_hint() {
+        let error = explained("no destination", Text::new("add one", "ajoutez-en une"));
+        assert_eq!(hint_of(&error.context("outer")).map(|h| h.en.as_str()), Some("add one"));
+    }
+}
