@@ -1,10 +1,12 @@
 //! `archive` fetches a `.zip` every night, proves that the SQL dump in it is whole and new, packs it as `YYYYMMDD.tgz`,
 //! publishes it on one or more destinations, purges by retention policy and reports.
 
+pub mod archive_name;
 pub mod digest;
 pub mod error;
 pub mod exit_code;
 pub mod interrupt;
+pub mod retention;
 pub mod step;
 pub mod text;
 pub mod units;
