@@ -2,6 +2,7 @@
 //! publishes it on one or more destinations, purges by retention policy and reports.
 
 pub mod archive_name;
+pub mod config;
 pub mod digest;
 pub mod error;
 pub mod exit_code;

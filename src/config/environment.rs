@@ -1,0 +1,130 @@
+//! What the process was started with, read once: variables, directories, who we are. Tests hand in their own.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+/// The surroundings that a configuration is read in.
+pub(super) struct Environment {
+    pub(super) variables: BTreeMap<String, OsString>,
+    pub(super) current_dir: PathBuf,
+    /// The last place where a config file is looked for.
+    pub(super) system_config: PathBuf,
+    pub(super) is_root: bool,
+    /// The home directory that the user database knows; under cron, `$HOME` may be missing.
+    pub(super) account_home: Option<PathBuf>,
+    /// The machine's time zone, as an IANA name.
+    pub(super) machine_zone: Option<String>,
+    /// How long the command behind a secret may take.
+    pub(super) command_timeout: Duration,
+}
+
+impl Environment {
+    /// This process.
+    pub(super) fn of_process() -> Self {
+        let uid = rustix::process::geteuid();
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        Environment {
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+                .collect(),
+            current_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+            system_config: PathBuf::from("/etc/archive/archive.toml"),
+            is_root: uid.is_root(),
+            account_home: home_of(&passwd, uid.as_raw()),
+            machine_zone: iana_time_zone::get_timezone().ok(),
+            command_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// A variable that is set and not empty.
+    pub(super) fn variable(&self, name: &str) -> Option<&OsString> {
+        self.variables.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// The first directory of a variable such as `$STATE_DIRECTORY`, which systemd may fill with several, `:` between them.
+    pub(super) fn directory(&self, name: &str) -> Option<PathBuf> {
+        let value = self.variable(name)?.to_str()?;
+        value.split(':').next().filter(|first| !first.is_empty()).map(PathBuf::from)
+    }
+
+    /// Where state lives unless the file says otherwise; `None` if nobody knows a home directory.
+    pub(super) fn default_work_dir(&self, job: &str) -> Option<PathBuf> {
+        if let Some(dir) = self.directory("STATE_DIRECTORY") {
+            return Some(dir);
+        }
+        if self.is_root {
+            return Some(Path::new("/var/lib/archive").join(job));
+        }
+        let absolute = |dir: &PathBuf| dir.is_absolute();
+        let state = self.variable("XDG_STATE_HOME").map(PathBuf::from).filter(absolute).or_else(|| {
+            let home = self.variable("HOME").map(PathBuf::from).filter(absolute).or_else(|| self.account_home.clone());
+            home.map(|home| home.join(".local/state"))
+        });
+        state.map(|state| state.join("archive").join(job))
+    }
+
+    /// The machine's time zone: `$TZ`, else what the system is set to, else `None`.
+    pub(super) fn default_zone(&self) -> Option<Tz> {
+        let variable = self.variable("TZ").and_then(|value| value.to_str()).and_then(|value| {
+            let name = value.trim_start_matches(':');
+            name.rsplit_once("zoneinfo/").map_or(name, |(_, name)| name).parse().ok()
+        });
+        variable.or_else(|| self.machine_zone.as_deref()?.parse().ok())
+    }
+}
+
+/// The home directory of a user, from the text of `/etc/passwd`.
+fn home_of(passwd: &str, uid: u32) -> Option<PathBuf> {
+    let uid = uid.to_string();
+    let entry =
+        passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.get(2) == Some(&&*uid))?;
+    entry.get(5).filter(|home| home.starts_with('/')).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        Environment {
+            variables: variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect(),
+            current_dir: PathBuf::from("/nowhere"),
+            system_config: PathBuf::from("/nowhere/archive.toml"),
+            is_root: false,
+            account_home: None,
+            machine_zone: Some("Europe/Zurich".to_owned()),
+            command_timeout: Duration::from_secs(30),
+        }
+    }
+
+    #[test]
+    fn the_work_dir_is_systemds_then_the_users_and_roots_own() {
+        let dir = |variables: &[(&str, &str)]| environment(variables).default_work_dir("job");
+        assert_eq!(dir(&[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b"), ("HOME", "/h")]), Some("/var/lib/a".into()));
+        assert_eq!(dir(&[("XDG_STATE_HOME", "/x"), ("HOME", "/h")]), Some("/x/archive/job".into()));
+        assert_eq!(
+            dir(&[("XDG_STATE_HOME", "not/absolute"), ("HOME", "/h")]),
+            Some("/h/.local/state/archive/job".into())
+        );
+        assert_eq!(dir(&[("HOME", "")]), None);
+        let mut cron = environment(&[]);
+        cron.account_home = home_of("root:x:0:0::/root:/bin/sh\narchive:x:998:998::/srv/archive:/bin/sh", 998);
+        assert_eq!(cron.default_work_dir("job"), Some("/srv/archive/.local/state/archive/job".into()));
+        cron.is_root = true;
+        assert_eq!(cron.default_work_dir("job"), Some("/var/lib/archive/job".into()));
+    }
+
+    #[test]
+    fn the_zone_is_the_variables_then_the_machines() {
+        let zone = |tz: &str| environment(&[("TZ", tz)]).default_zone();
+        assert_eq!(zone("America/Montreal"), Some(Tz::America__Montreal));
+        assert_eq!(zone(":/usr/share/zoneinfo/Asia/Tokyo"), Some(Tz::Asia__Tokyo));
+        assert_eq!(zone(":Europe/Berlin"), Some(Tz::Europe__Berlin));
+        assert_eq!(zone("nonsense"), Some(Tz::Europe__Zurich));
+        assert_eq!(zone(""), Some(Tz::Europe__Zurich));
+    }
+}

@@ -1,0 +1,401 @@
+//! Configuration: the only place that reads the config file and the environment.
+//!
+//! [`load`] finds the file, reads all of it and either gives [`Settings`], or every problem at once in a [`ConfigError`].
+//! It checks what is written and that the files it names are there; it never connects to anything.
+//!
+//! [`settings`] is what the rest of the program sees; [`secret`] keeps passwords out of sight. One file per table reads it
+//! (`job` for the top of the file), by way of `reader`; `schema` knows every key, `problem` draws what is wrong.
+
+mod destination;
+mod dump;
+mod environment;
+mod job;
+mod log;
+mod mail;
+mod problem;
+mod reader;
+mod schema;
+pub mod secret;
+pub mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use chrono_tz::Tz;
+use toml::de::{DeTable, DeValue};
+
+use self::environment::Environment;
+use self::problem::Source;
+pub use self::problem::{Place, Problem};
+use self::reader::{Context, Table, plain};
+use self::settings::{DestinationSettings, LogSettings, MailSettings, Protocol, Settings, SftpSettings};
+use crate::error::Hinted;
+use crate::text;
+use crate::text::Text;
+
+/// The commented reference config, which `archive init` writes.
+pub const TEMPLATE: &str = include_str!("../../config/archive.toml");
+
+/// A config that may be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub settings: Settings,
+    /// What it could do better; for the report and for `archive check`.
+    pub warnings: Vec<Text>,
+}
+
+/// A config that cannot be used: every problem of it, and what is usable all the same.
+#[derive(Clone, Debug)]
+pub struct ConfigError {
+    /// The file, if one was found.
+    pub path: Option<PathBuf>,
+    /// What is wrong, in the order of the file; at least one.
+    pub problems: Vec<Problem>,
+    /// What could be read in spite of the problems, so that the run can still log and report.
+    pub salvaged: Box<Salvaged>,
+}
+
+/// The parts of a bad config that are needed to report about it.
+#[derive(Clone, Debug, Default)]
+pub struct Salvaged {
+    /// `name`
+    pub job: Option<String>,
+    /// `timezone`, or the machine's.
+    pub timezone: Option<Tz>,
+    /// `work_dir`, or its default.
+    pub work_dir: Option<PathBuf>,
+    /// `[log]`
+    pub log: Option<LogSettings>,
+    /// `[mail]`
+    pub mail: Option<MailSettings>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(path), [first, ..]) = (&self.path, &self.problems[..]) else {
+            return match self.problems.first() {
+                Some(problem) => problem.fmt(f),
+                None => f.write_str("no usable config"),
+            };
+        };
+        if self.problems.len() == 1 && first.place.is_none() && first.key.is_empty() {
+            return first.fmt(f);
+        }
+        let count = self.problems.len();
+        write!(f, "{count} problem{} in `{}`", if count == 1 { "" } else { "s" }, path.display())?;
+        for problem in &self.problems {
+            write!(f, "\n\n{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Hinted for ConfigError {
+    fn hint(&self) -> Option<Text> {
+        // The file as a whole: not there, not readable, no text.
+        let whole = matches!(&self.problems[..], [only] if only.place.is_none() && only.key.is_empty());
+        Some(match &self.path {
+            Some(path) if whole => {
+                let path = path.display();
+                text!(
+                    "is it the right path, and may this user read it? `archive init {path}` writes a new one"
+                        / "est-ce le bon chemin, et cet utilisateur peut-il le lire ? `archive init {path}` en écrit un nouveau"
+                )
+            }
+            None => text!(
+                "write one with `archive init`, or name yours with `--config`"
+                    / "créez-en une avec `archive init`, ou indiquez la vôtre avec `--config`"
+            ),
+            Some(path) => {
+                let path = path.display();
+                text!(
+                    "correct the file, then try it with `archive check --offline --config {path}`"
+                        / "corrigez le fichier, puis essayez-le avec `archive check --offline --config {path}`"
+                )
+            }
+        })
+    }
+}
+
+/// Finds, reads and checks the config: `path`, else `$ARCHIVE_CONFIG`, else `./archive.toml`, else `/etc/archive/archive.toml`.
+///
+/// Reads secrets, so it may run the commands that the file names.
+///
+/// # Errors
+/// Every problem at once, with what is usable all the same.
+pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
+    load_in(&Environment::of_process(), path, false)
+}
+
+/// The same for `archive trust`, which is called before a host key is known: an SFTP destination may lack `host_key` and
+/// `known_hosts` (it then accepts an empty list of fingerprints, that is, no server), and `known_hosts` need not exist yet.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for_trust(path: Option<&Path>) -> Result<Loaded, ConfigError> {
+    load_in(&Environment::of_process(), path, true)
+}
+
+fn load_in(environment: &Environment, path: Option<&Path>, host_key_optional: bool) -> Result<Loaded, ConfigError> {
+    let (path, named_by) = find(environment, path)?;
+    let text = read(&path, named_by)?;
+    let (repaired, errors) = parse_to_the_end(&text);
+    let (root, _) = DeTable::parse_recoverable(&repaired);
+    let source = match errors.is_empty() {
+        true => Source::new(&path, &text, root.get_ref()),
+        false => Source::broken(&path, &text),
+    };
+    let base = path.parent().map(Path::to_owned).unwrap_or_default();
+    let mut context = Context::new(source, base, environment);
+    context.host_key_optional = host_key_optional;
+    let (settings, warnings, salvaged) = interpret(&context, root.get_ref(), &path);
+    if !errors.is_empty() {
+        // What else is wrong may only follow from these: half a file was read.
+        context.problems.borrow_mut().clear();
+        for error in errors {
+            report_syntax_error(&context, &error);
+        }
+    }
+    let mut problems = context.problems.take();
+    problems.sort_by_key(|(order, _)| *order);
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(Loaded { settings, warnings }),
+        _ => {
+            let mut problems: Vec<Problem> = problems.into_iter().map(|(_, problem)| problem).collect();
+            problems.dedup();
+            Err(ConfigError { path: Some(path), problems, salvaged: Box::new(salvaged) })
+        }
+    }
+}
+
+fn file_error(path: Option<PathBuf>, message: String) -> ConfigError {
+    let problem = Problem { place: None, key: String::new(), message, help: None };
+    ConfigError { path, problems: vec![problem], salvaged: Box::default() }
+}
+
+/// The file, absolute, and who named it.
+fn find(environment: &Environment, path: Option<&Path>) -> Result<(PathBuf, &'static str), ConfigError> {
+    if let Some(path) = path {
+        return Ok((environment.current_dir.join(path), " (named by `--config`)"));
+    }
+    if let Some(path) = environment.variable("ARCHIVE_CONFIG") {
+        return Ok((environment.current_dir.join(path), " (named by `$ARCHIVE_CONFIG`)"));
+    }
+    let places = [environment.current_dir.join("archive.toml"), environment.system_config.clone()];
+    // A place that cannot be looked at is no reason to take the next one without a word.
+    match places.iter().find(|place| !matches!(place.try_exists(), Ok(false))) {
+        Some(path) => Ok((path.clone(), "")),
+        None => {
+            let [here, system] = places.map(|place| place.display().to_string());
+            Err(file_error(
+                None,
+                format!(
+                    "no config file: `--config` was not given, `$ARCHIVE_CONFIG` is not set, \
+                     and neither `{here}` nor `{system}` exists"
+                ),
+            ))
+        }
+    }
+}
+
+fn read(path: &Path, named_by: &str) -> Result<String, ConfigError> {
+    let error = |reason: &str| {
+        file_error(Some(path.to_owned()), format!("cannot read `{}`{named_by}: {reason}", path.display()))
+    };
+    let bytes = std::fs::read(path).map_err(|e| error(&plain(&e)))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        error(&format!("line {line} is not UTF-8; save the file as UTF-8"))
+    })
+}
+
+/// All syntax errors, and a text of the same length without the lines that stop the parser. It recovers from most errors
+/// by itself, but a line without `=` ends it, and a header without `]` costs it the whole table.
+fn parse_to_the_end(text: &str) -> (String, Vec<toml::de::Error>) {
+    let mut text = text.to_owned();
+    let mut all: Vec<toml::de::Error> = Vec::new();
+    loop {
+        let (_, errors) = DeTable::parse_recoverable(&text);
+        let stop = errors.iter().find(|error| stops_the_parser(error.message())).and_then(|error| error.span());
+        // Without its header, a table's keys land in the one before: what is there twice then is there once in truth.
+        let news = errors.into_iter().filter(|error| all.is_empty() || error.message() != "duplicate key");
+        let news: Vec<_> = news.filter(|error| all.iter().all(|known| known.span() != error.span())).collect();
+        let progress = all.is_empty() || !news.is_empty();
+        all.extend(news);
+        let Some(line) = stop.map(|span| problem::line_at(&text, span.start)).filter(|_| progress) else {
+            return (text, all);
+        };
+        let spaces = " ".repeat(line.len());
+        text.replace_range(line, &spaces);
+    }
+}
+
+fn stops_the_parser(message: &str) -> bool {
+    message.starts_with("key with no value") || message.starts_with("unclosed table")
+}
+
+/// A syntax error in our words; those of the parser are for people who know TOML's grammar.
+fn report_syntax_error(context: &Context<'_>, error: &toml::de::Error) {
+    let span = error.span().unwrap_or(0..0);
+    let (message, help) = match error.message() {
+        "duplicate key" => ("this key is there twice", Some("keep one of the two")),
+        message if message.starts_with("string values must be quoted") && span.is_empty() => {
+            ("the value is missing", None)
+        }
+        message if message.starts_with("string values must be quoted") => {
+            ("this value is not understood", Some("put text in quotes: `key = \"text\"`"))
+        }
+        message if message.starts_with("key with no value") => {
+            ("a key without `=` and a value", Some("write `key = value`, or `#` before a remark"))
+        }
+        message if message.starts_with("unclosed table") => ("the header of this table lacks its `]`", None),
+        message if message.starts_with("invalid basic string, expected `\"`") => {
+            ("this text lacks its closing quote", Some("a text begins and ends with `\"` on the same line"))
+        }
+        message => (message, None),
+    };
+    context.report(Some(span), String::new(), message, help.map(str::to_owned));
+}
+
+/// Reads everything; problems go to the context.
+fn interpret(context: &Context<'_>, entries: &DeTable<'_>, path: &Path) -> (Option<Settings>, Vec<Text>, Salvaged) {
+    let root = Table::root(context, entries);
+    root.finish();
+    let name = root.required("name", "\"boutique\"").and_then(|item| job::name(&item));
+    let (timezone, zone_is_a_guess) = job::timezone(&root);
+    let work_dir = job::work_dir(&root, name.as_deref());
+    let finished = |table: &Table<'_>| table.finish();
+
+    let source = root.table("source");
+    source.iter().for_each(finished);
+    if !root.has("source") {
+        root.problem("source", "missing table `[source]`", Some("it needs at least `url` and `entry`".to_owned()));
+    }
+    let source = source.and_then(|table| source::read(&table));
+    let dump = root.table("dump");
+    dump.iter().for_each(finished);
+    let dump = dump::read(dump.as_ref());
+    let archive = root.table("archive");
+    archive.iter().for_each(finished);
+    let archive = dump::read_archive(archive.as_ref());
+    let destinations = destinations(&root);
+    let log = root.table("log");
+    log.iter().for_each(finished);
+    let log = log::read(log.as_ref(), work_dir.as_deref(), context.environment);
+    let mail = root.table("mail").and_then(|table| {
+        let mail = mail::read(&table);
+        table.finish();
+        mail
+    });
+
+    let salvaged = Salvaged {
+        job: name.clone(),
+        timezone: Some(timezone),
+        work_dir: work_dir.clone(),
+        log: log.clone(),
+        mail: mail.clone(),
+    };
+    let mut warnings: Vec<Text> = readable_by_others(context, path).into_iter().collect();
+    if zone_is_a_guess {
+        warnings.push(text!(
+            "this machine's time zone is unknown, so dates are in UTC: add `timezone` to the config" /
+            "le fuseau horaire de cette machine est inconnu, les dates sont donc en UTC : ajoutez `timezone` à la configuration"
+        ));
+    }
+    let settings = || {
+        Some(Settings {
+            config_path: path.to_owned(),
+            name: name?,
+            timezone,
+            work_dir: work_dir?,
+            source: source?,
+            dump,
+            archive: archive?,
+            destinations,
+            log: log?,
+            mail,
+        })
+    };
+    (settings(), warnings, salvaged)
+}
+
+fn destinations(root: &Table<'_>) -> Vec<DestinationSettings> {
+    let missing = |message: &str| {
+        let help =
+            "an archive needs a place to go: add a `[[destination]]` with `name`, `type` and the keys of that type";
+        root.problem("destination", message, Some(help.to_owned()));
+    };
+    let Some(item) = root.item("destination") else {
+        missing("missing table `[[destination]]`");
+        return Vec::new();
+    };
+    if let DeValue::Table(_) = item.value {
+        item.problem(
+            "there may be several destinations",
+            Some("write `[[destination]]`, with two brackets".to_owned()),
+        );
+    }
+    let items = item.list();
+    if items.is_empty() {
+        missing("there is no destination");
+    }
+    let mut names: Vec<String> = Vec::new();
+    let mut destinations: Vec<DestinationSettings> = Vec::new();
+    for item in &items {
+        let Some(table) = item.table("destination") else { continue };
+        let destination = destination::read(&table);
+        table.finish();
+        if let Some(name) = table.item("name")
+            && let Some(text) = name.text()
+        {
+            if names.iter().any(|taken| taken.eq_ignore_ascii_case(text)) {
+                name.problem(format!("another destination is called `{text}` already"), None);
+            }
+            names.push(text.to_owned());
+        }
+        if let Some(destination) = &destination
+            && let Some(other) = destinations.iter().find(|other| same_place(&other.protocol, &destination.protocol))
+        {
+            let message = format!("this is the same place as `{}`", other.name);
+            let help = "two destinations in one directory would purge each other's archives: give each its own";
+            table.item("path").as_ref().unwrap_or(item).problem(message, Some(help.to_owned()));
+        }
+        destinations.extend(destination);
+    }
+    destinations
+}
+
+/// Whether two destinations are one directory, as far as their settings tell.
+fn same_place(one: &Protocol, other: &Protocol) -> bool {
+    match (one, other) {
+        (Protocol::Local(one), Protocol::Local(other)) => one.path.components().eq(other.path.components()),
+        (Protocol::Sftp(one), Protocol::Sftp(other)) => {
+            let place =
+                |sftp: &SftpSettings| (sftp.host.to_lowercase(), sftp.port, sftp.path.trim_end_matches('/').to_owned());
+            place(one) == place(other) && one.username == other.username
+        }
+        _ => false,
+    }
+}
+
+/// The warning about secrets in clear in a file that the group or everybody can read.
+fn readable_by_others(context: &Context<'_>, path: &Path) -> Option<Text> {
+    let keys = context.clear_secrets.borrow();
+    let key = keys.first()?;
+    let mode = std::fs::metadata(path).ok()?.mode() & 0o777;
+    let path = path.display();
+    (mode & 0o044 != 0).then(|| {
+        text!(
+            "`{path}` holds a secret in clear (`{key}`) and other users can read it (mode {mode:04o}): run `chmod 600 {path}`, or move the secret to a file of its own" /
+            "`{path}` contient un secret en clair (`{key}`) et d'autres utilisateurs peuvent le lire (mode {mode:04o}) : lancez `chmod 600 {path}`, ou mettez le secret dans un fichier à part"
+        )
+    })
+}

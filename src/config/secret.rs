@@ -1,0 +1,263 @@
+//! Secrets: a type that never shows its value, and the five ways to give one: in clear, or by `env`, `file`, `command` and
+//! `credential`. All are read while the config is; one that cannot be read is a problem of its key, never an empty string.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use toml::de::DeValue;
+
+use super::reader::{Item, Table, plain};
+
+/// More than this is no password but a wrong file.
+const LONGEST_SECRET_BYTES: u64 = 64 << 10;
+
+/// A value that must not appear in any error, log or mail; both [`fmt::Debug`] and [`fmt::Display`] redact it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Secret(value.into())
+    }
+
+    /// The value itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("**redacted**")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("**redacted**")
+    }
+}
+
+/// Reads a secret from wherever its value says.
+pub(super) fn read(item: &Item<'_>) -> Option<Secret> {
+    match item.value {
+        DeValue::String(text) => {
+            if text.is_empty() {
+                item.problem("must not be empty", None);
+                return None;
+            }
+            item.context.clear_secrets.borrow_mut().push(item.path.clone());
+            Some(Secret::new(text.as_ref()))
+        }
+        DeValue::Table(_) => read_table(item, &item.table("secret")?),
+        _ => {
+            item.wrong_type("a string or a table such as `{ file = \"/path\" }`");
+            None
+        }
+    }
+}
+
+fn read_table(item: &Item<'_>, table: &Table<'_>) -> Option<Secret> {
+    table.finish();
+    let ways = ["env", "file", "command", "credential"];
+    let written: Vec<&'static str> = ways.into_iter().filter(|way| table.has(way)).collect();
+    let [way] = written[..] else {
+        item.problem(
+            if written.is_empty() {
+                "says nowhere to read the secret from"
+            } else {
+                "names more than one place to read from"
+            },
+            Some(
+                "write one of `{ env = … }`, `{ file = … }`, `{ command = [ … ] }` and `{ credential = … }`".to_owned(),
+            ),
+        );
+        return None;
+    };
+    for other in ways {
+        // Asked for, so that the schema's test sees that all four are read.
+        let _ = table.item(other);
+    }
+    let inner = table.item(way)?;
+    let (value, what) = match way {
+        "env" => (from_env(&inner)?, "the variable"),
+        "file" => {
+            let path = inner.path_value()?;
+            (from_file(&inner, &path, "")?, "the file")
+        }
+        "command" => (from_command(&inner)?, "the output"),
+        _ => (from_credential(&inner)?, "the credential"),
+    };
+    let value = value.trim_end_matches(['\n', '\r']);
+    if value.is_empty() {
+        inner.problem(format!("{what} is empty"), None);
+        return None;
+    }
+    if value.contains(['\n', '\r', '\0']) {
+        let lines = value.lines().count();
+        inner.problem(
+            format!("{what} has {lines} lines, a secret is a single one"),
+            Some("leave only the secret itself in it".to_owned()),
+        );
+        return None;
+    }
+    Some(Secret::new(value))
+}
+
+fn from_env(item: &Item<'_>) -> Option<String> {
+    let name = item.string()?;
+    match item.context.environment.variables.get(&name) {
+        Some(value) => {
+            let value = value.to_str().map(str::to_owned);
+            if value.is_none() {
+                item.problem(format!("the variable `{name}` is not UTF-8"), None);
+            }
+            value
+        }
+        None => {
+            let help = "cron starts jobs with few variables: set it in the crontab, or use `{ file = … }`";
+            item.problem(format!("the variable `{name}` is not set"), Some(help.to_owned()));
+            None
+        }
+    }
+}
+
+fn from_file(item: &Item<'_>, path: &Path, via: &str) -> Option<String> {
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    if let Err(error) = File::open(path).and_then(|file| file.take(LONGEST_SECRET_BYTES + 1).read_to_end(&mut bytes)) {
+        item.problem(format!("cannot read `{shown}`{via}: {}", plain(&error)), None);
+        return None;
+    }
+    text_of(item, bytes, &format!("`{shown}`"))
+}
+
+fn text_of(item: &Item<'_>, bytes: Vec<u8>, what: &str) -> Option<String> {
+    if bytes.len() as u64 > LONGEST_SECRET_BYTES {
+        item.problem(format!("{what} is too long for a secret"), None);
+        return None;
+    }
+    // The error of `from_utf8` holds the bytes: it must not be shown.
+    let text = String::from_utf8(bytes).ok();
+    if text.is_none() {
+        item.problem(format!("{what} is not UTF-8"), None);
+    }
+    text
+}
+
+fn from_credential(item: &Item<'_>) -> Option<String> {
+    let name = item.string()?;
+    if name.contains('/') || name.starts_with('.') {
+        item.problem(
+            format!("`{name}` is no name of a credential"),
+            Some("write the name that the unit gives it".to_owned()),
+        );
+        return None;
+    }
+    let Some(directory) = item.context.environment.variable("CREDENTIALS_DIRECTORY") else {
+        let help =
+            format!("systemd sets it for units with `LoadCredential={name}:/path`; elsewhere use `{{ file = … }}`");
+        item.problem("`$CREDENTIALS_DIRECTORY` is not set", Some(help));
+        return None;
+    };
+    from_file(item, &Path::new(directory).join(name), " (from `$CREDENTIALS_DIRECTORY`)")
+}
+
+fn from_command(item: &Item<'_>) -> Option<String> {
+    let DeValue::Array(_) = item.value else {
+        item.wrong_type("a list: the program and its arguments");
+        return None;
+    };
+    let items = item.list();
+    let words: Vec<String> = items
+        .iter()
+        .filter_map(|word| match word.text() {
+            Some(text) => Some(text.to_owned()),
+            None => {
+                word.wrong_type("a string");
+                None
+            }
+        })
+        .collect();
+    if words.len() < items.len() {
+        return None;
+    }
+    let Some((program, arguments)) = words.split_first().filter(|(program, _)| !program.is_empty()) else {
+        item.problem("names no program", Some("for example `[\"pass\", \"show\", \"nas\"]`".to_owned()));
+        return None;
+    };
+    // A bare name is looked up in `$PATH`; a relative path starts at the config file, as all of them do.
+    let mut command = match program.contains('/') {
+        true => Command::new(item.context.resolve(program)),
+        false => Command::new(program),
+    };
+    command.args(arguments).current_dir(&item.context.base);
+    match run(command, item.context.environment.command_timeout) {
+        Ok(output) => text_of(item, output, &format!("the output of `{program}`")),
+        Err(message) => {
+            item.problem(format!("`{program}` {message}"), None);
+            None
+        }
+    }
+}
+
+/// Runs a program to its end and gives what it wrote to stdout.
+fn run(mut command: Command, timeout: Duration) -> Result<Vec<u8>, String> {
+    let deadline = Instant::now() + timeout;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("could not be started: {}", plain(&error)))?;
+    let stdout = collect(child.stdout.take());
+    let stderr = collect(child.stderr.take());
+    let status: ExitStatus = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            Ok(None) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("did not end within {} s", timeout.as_secs_f32()));
+            }
+            Err(error) => return Err(format!("was lost: {}", plain(&error))),
+        }
+    };
+    // A program that it left behind may hold the pipes open (an agent, for example): do not wait for that one's end.
+    let patience = Duration::from_secs(1);
+    if status.success() {
+        return stdout.recv_timeout(patience).map_err(|_| "left its output open".to_owned());
+    }
+    let stderr = stderr.recv_timeout(patience).unwrap_or_default();
+    let stderr = String::from_utf8_lossy(&stderr);
+    let last = stderr.lines().map(str::trim).rfind(|line| !line.is_empty());
+    let status = status.code().map_or_else(|| status.to_string(), |code| format!("exit code {code}"));
+    Err(match last {
+        Some(line) => {
+            format!("failed with {status}: {}", line.chars().filter(|c| !c.is_control()).take(200).collect::<String>())
+        }
+        None => format!("failed with {status}"),
+    })
+}
+
+/// Reads a pipe to its end on a thread of its own, so that a full one cannot block the program; keeps what a secret may hold.
+fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.by_ref().take(LONGEST_SECRET_BYTES + 1).read_to_end(&mut bytes);
+            let _ = std::io::copy(&mut pipe, &mut std::io::sink());
+        }
+        let _ = sender.send(bytes);
+    });
+    receiver
+}

@@ -1,0 +1,397 @@
+//! The configuration as it is meant: checked, with defaults filled in and secrets read. The rest of the program sees this only.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use regex::bytes::Regex;
+use url::Url;
+
+use super::secret::Secret;
+use crate::retention::RetentionPolicy;
+use crate::text::Language;
+
+/// One job: everything `archive.toml` says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The file it was read from.
+    pub config_path: PathBuf,
+    /// `name`: the job; letters, digits, `-`, `_` and `.`, for it is part of file names.
+    pub name: String,
+    /// `timezone`: decides the date in the archive's name and the times in log and mail.
+    pub timezone: Tz,
+    /// `work_dir`: state, spool, outbox and lock.
+    pub work_dir: PathBuf,
+    /// `[source]`
+    pub source: SourceSettings,
+    /// `[dump]`
+    pub dump: DumpSettings,
+    /// `[archive]`
+    pub archive: ArchiveSettings,
+    /// `[[destination]]`, in the order of the file; at least one; names are unique.
+    pub destinations: Vec<DestinationSettings>,
+    /// `[log]`
+    pub log: LogSettings,
+    /// `[mail]`; without the table no mail is sent.
+    pub mail: Option<MailSettings>,
+}
+
+impl Settings {
+    /// Every secret, so that the log can make sure that none of them is in it.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let mut secrets: Vec<&Secret> = Vec::new();
+        match &self.source.auth {
+            Some(HttpAuth::Basic { password, .. }) => secrets.push(password),
+            Some(HttpAuth::Bearer(token)) => secrets.push(token),
+            None => {}
+        }
+        secrets.extend(self.source.headers.iter().map(|(_, value)| value));
+        secrets.extend(&self.source.proxy);
+        secrets.extend(&self.source.zip_password);
+        for destination in &self.destinations {
+            match &destination.protocol {
+                Protocol::Local(_) => {}
+                Protocol::Sftp(sftp) => secrets.extend(sftp.auth.iter().filter_map(|auth| match auth {
+                    SshAuth::PrivateKey { passphrase, .. } => passphrase.as_ref(),
+                    SshAuth::Agent => None,
+                    SshAuth::Password(password) => Some(password),
+                })),
+            }
+        }
+        if let Some(MailSettings { transport: MailTransport::Smtp(smtp), .. }) = &self.mail {
+            secrets.extend(smtp.credentials.as_ref().map(|(_, password)| password));
+        }
+        secrets.into_iter().cloned().collect()
+    }
+}
+
+/// `[source]`: where the zip comes from, and what may go wrong on the way.
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    /// `url`: `https`, or `http` with `allow_http`; never holds credentials.
+    pub url: Url,
+    /// `entry`: the exact name of the file inside the zip.
+    pub entry: String,
+    /// `username` and `password`, or `bearer_token`.
+    pub auth: Option<HttpAuth>,
+    /// `headers`: sent to the source's host only.
+    pub headers: Vec<(String, Secret)>,
+    /// `ca_file`: PEM authorities trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `client_cert_file` and `client_key_file`: PEM.
+    pub client_cert: Option<ClientCert>,
+    /// `proxy`: `http://…`, `https://…` or `socks5://…`; without it `https_proxy` and friends count.
+    pub proxy: Option<Secret>,
+    /// `max_redirects`
+    pub max_redirects: u32,
+    /// `allow_http`: also accept plain `http` (for the URL and for redirects).
+    pub allow_http: bool,
+    /// `connect_timeout`
+    pub connect_timeout: Duration,
+    /// `stall_timeout`: how long no byte may move.
+    pub stall_timeout: Duration,
+    /// `retries`: further attempts after the first.
+    pub retries: u32,
+    /// `max_download`, bytes.
+    pub max_download: u64,
+    /// `trust_directory`: an entry with the name, size and CRC-32 of the last run need not be downloaded.
+    pub trust_directory: bool,
+    /// `zip_password`
+    pub zip_password: Option<Secret>,
+}
+
+/// How we show the source who we are.
+#[derive(Clone, Debug)]
+pub enum HttpAuth {
+    /// HTTP Basic (RFC 7617).
+    Basic {
+        /// `username`
+        username: String,
+        /// `password`
+        password: Secret,
+    },
+    /// A bearer token (RFC 6750).
+    Bearer(Secret),
+}
+
+/// A client certificate, PEM.
+#[derive(Clone, Debug)]
+pub struct ClientCert {
+    /// The certificate and its chain.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+}
+
+/// `[dump]`: what a trustworthy dump looks like.
+#[derive(Clone, Debug)]
+pub struct DumpSettings {
+    /// `complete`
+    pub complete: Complete,
+    /// `min_size`, bytes.
+    pub min_size: u64,
+    /// `max_size`, bytes; counted, not declared.
+    pub max_size: u64,
+    /// `max_shrink`: by how much a dump may be smaller than the last published one, in percent; 100 turns it off.
+    pub max_shrink_percent: u8,
+    /// `volatile_lines`
+    pub volatile_lines: VolatileLines,
+    /// `on_unchanged`
+    pub on_unchanged: OnUnchanged,
+    /// `frozen_after`: a standstill of this length is a warning, whatever `on_unchanged` says; `None` turns it off.
+    pub frozen_after: Option<Duration>,
+}
+
+/// `dump.complete`: how we know that the dump was written to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Complete {
+    /// By what the producer is known to write last.
+    Auto,
+    /// The dump must end with this text, white space aside.
+    Literal(String),
+    /// Not checked.
+    Off,
+}
+
+/// `dump.volatile_lines`: the lines that the producer changes each time.
+#[derive(Clone, Debug)]
+pub enum VolatileLines {
+    /// By what the producer is known to write.
+    Auto,
+    /// The lines that match one of these, and no others.
+    Patterns(Vec<Regex>),
+    /// None: every byte counts.
+    None,
+}
+
+/// `dump.on_unchanged`: what to do when tonight's dump is the published one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnchanged {
+    /// Publish nothing, say so.
+    Skip,
+    /// Publish nothing, warn.
+    Warn,
+    /// Publish nothing, fail with exit code 9.
+    Fail,
+    /// Publish it again, under tonight's date.
+    Archive,
+}
+
+/// `[archive]`
+#[derive(Clone, Debug)]
+pub struct ArchiveSettings {
+    /// `name`: the pattern, for example `%Y%m%d.tgz`.
+    pub name: crate::archive_name::NamePattern,
+    /// `compression`
+    pub compression: Compression,
+    /// `sidecar`: write `….tgz.sha256` beside the archive.
+    pub sidecar: bool,
+}
+
+/// `archive.compression`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Reuse the zip's own compression where it is DEFLATE, else level 6.
+    Reuse,
+    /// Compress anew at this level, 1 to 9.
+    Level(u32),
+}
+
+/// One `[[destination]]`.
+#[derive(Clone, Debug)]
+pub struct DestinationSettings {
+    /// `name`: how state, logs and reports call it.
+    pub name: String,
+    /// `type` and the keys of that type.
+    pub protocol: Protocol,
+    /// `verify`
+    pub verify: Verify,
+    /// `bandwidth_limit`, bytes per second.
+    pub bandwidth_limit: Option<u64>,
+    /// `connect_timeout`
+    pub connect_timeout: Duration,
+    /// `stall_timeout`: how long no byte may move, in any phase.
+    pub stall_timeout: Duration,
+    /// `retries`: further attempts after the first.
+    pub retries: u32,
+    /// `retention`; without it nothing is ever purged.
+    pub retention: Option<RetentionPolicy>,
+}
+
+/// `destination.verify`: what proves that the copy is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// SHA-256, by the server where it can, else by reading back.
+    Checksum,
+    /// The size only.
+    Size,
+}
+
+/// `destination.type`
+#[derive(Clone, Debug)]
+pub enum Protocol {
+    /// A directory of this machine, a mounted share as a rule.
+    Local(LocalSettings),
+    /// SSH file transfer.
+    Sftp(SftpSettings),
+}
+
+/// `type = "local"`
+#[derive(Clone, Debug)]
+pub struct LocalSettings {
+    /// `path`: absolute.
+    pub path: PathBuf,
+    /// `require_mount`: `path` must lie on another file system than the root.
+    pub require_mount: bool,
+    /// `marker`: a file that must be there, so that an unmounted share is an error.
+    pub marker: Option<String>,
+}
+
+/// `type = "sftp"`
+#[derive(Clone, Debug)]
+pub struct SftpSettings {
+    /// `host`
+    pub host: String,
+    /// `port`
+    pub port: u16,
+    /// `username`
+    pub username: String,
+    /// The ways to prove who we are, in the order they are tried; at least one.
+    pub auth: Vec<SshAuth>,
+    /// What the server must prove first.
+    pub host_key: HostKey,
+    /// `path`: of the directory; absolute, or relative to the account's home.
+    pub path: String,
+    /// `connections`: over how many a large archive is written at the same time.
+    pub connections: u32,
+}
+
+/// One way to log in over SSH.
+#[derive(Clone, Debug)]
+pub enum SshAuth {
+    /// `private_key` and `passphrase`
+    PrivateKey {
+        /// The file, OpenSSH or PEM.
+        file: PathBuf,
+        /// Its passphrase.
+        passphrase: Option<Secret>,
+    },
+    /// `agent = true`
+    Agent,
+    /// `password`: by the method `password`, else `keyboard-interactive`.
+    Password(Secret),
+}
+
+/// What the server's host key must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostKey {
+    /// `host_key = "SHA256:…"`: the fingerprints that are accepted, as OpenSSH prints them.
+    Fingerprints(Vec<String>),
+    /// `known_hosts`: a file in OpenSSH's format.
+    KnownHosts(PathBuf),
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// `dir`
+    pub dir: PathBuf,
+    /// `level`
+    pub level: tracing::Level,
+    /// `format`
+    pub format: LogFormat,
+    /// `keep`: older log files are removed.
+    pub keep: Duration,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// `[mail]`
+#[derive(Clone, Debug)]
+pub struct MailSettings {
+    /// `transport` and its keys.
+    pub transport: MailTransport,
+    /// `from`
+    pub from: lettre::message::Mailbox,
+    /// `to`; at least one.
+    pub to: Vec<lettre::message::Mailbox>,
+    /// `when`
+    pub when: When,
+    /// `subject`: a template with `{status}`, `{job}`, `{summary}`, `{host}` and `{date}`.
+    pub subject: String,
+    /// `attach_log`
+    pub attach_log: AttachLog,
+    /// `language`
+    pub language: Language,
+}
+
+/// `mail.transport`
+#[derive(Clone, Debug)]
+pub enum MailTransport {
+    /// A mail server.
+    Smtp(SmtpSettings),
+    /// The machine's own mailer, called as `command -i -f FROM -- TO…`.
+    Sendmail {
+        /// `command`: absolute, for cron's `PATH` may lack `/usr/sbin`.
+        command: PathBuf,
+    },
+}
+
+/// The keys of `transport = "smtp"`.
+#[derive(Clone, Debug)]
+pub struct SmtpSettings {
+    /// `host`
+    pub host: String,
+    /// `port`; 587, 465 or 25 after `security`.
+    pub port: u16,
+    /// `security`
+    pub security: SmtpSecurity,
+    /// `username` and `password`.
+    pub credentials: Option<(String, Secret)>,
+    /// `ca_file`: PEM authorities trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `timeout`: for connecting and for every answer.
+    pub timeout: Duration,
+}
+
+/// `mail.security`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmtpSecurity {
+    /// STARTTLS, required (RFC 3207).
+    Starttls,
+    /// TLS from the first byte (RFC 8314).
+    Tls,
+    /// Plain; with a password only if `allow_plaintext = true`.
+    None,
+}
+
+/// `mail.when`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// After every run.
+    Always,
+    /// After a run with a warning or a failure.
+    Warning,
+    /// After a failed run.
+    Failure,
+    /// Never.
+    Never,
+}
+
+/// `mail.attach_log`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachLog {
+    /// To every mail.
+    Always,
+    /// To the mail of a failed run.
+    Failure,
+    /// Never.
+    Never,
+}

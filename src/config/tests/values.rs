@@ -1,0 +1,350 @@
+//! Where the file is found, what its values mean, and what is refused.
+
+use super::*;
+use crate::config::settings::*;
+use crate::text::Language;
+
+#[test]
+fn a_missing_config_says_where_it_was_looked_for() {
+    let fixture = Fixture::new();
+    let error = load_in(&fixture.environment, None, false).unwrap_err();
+    insta::assert_snapshot!(error.to_string().replace(fixture.dir.path().to_str().unwrap(), "DIR"), @"no config file: `--config` was not given, `$ARCHIVE_CONFIG` is not set, and neither `DIR/archive.toml` nor `DIR/etc/archive.toml` exists");
+    assert_eq!(error.hint().unwrap().en, "write one with `archive init`, or name yours with `--config`");
+    let error = load_in(&fixture.environment, Some(Path::new("other.toml")), false).unwrap_err();
+    insta::assert_snapshot!(error.to_string().replace(fixture.dir.path().to_str().unwrap(), "DIR"), @"cannot read `DIR/other.toml` (named by `--config`): no such file or directory");
+}
+
+#[test]
+fn the_flag_goes_before_the_variable_before_here_before_the_system() {
+    let mut fixture = Fixture::new();
+    fs::create_dir(fixture.dir.path().join("etc")).unwrap();
+    let named = |name: &str| format!("{SOURCE}{LOCAL}").replace("\"boutique\"", &format!("\"{name}\""));
+    let job = |fixture: &Fixture, path: Option<&str>| {
+        load_in(&fixture.environment, path.map(Path::new), false).unwrap().settings.name
+    };
+    fixture = fixture.file("etc/archive.toml", &named("system"));
+    assert_eq!(job(&fixture, None), "system");
+    fixture = fixture.file("archive.toml", &named("here"));
+    assert_eq!(job(&fixture, None), "here");
+    fixture = fixture.file("b.toml", &named("variable")).variable("ARCHIVE_CONFIG", "b.toml");
+    assert_eq!(job(&fixture, None), "variable");
+    fixture = fixture.file("c.toml", &named("flag"));
+    assert_eq!(job(&fixture, Some("c.toml")), "flag");
+    fixture = fixture.variable("ARCHIVE_CONFIG", "gone.toml");
+    let error = load_in(&fixture.environment, None, false).unwrap_err().to_string();
+    assert!(error.contains("gone.toml` (named by `$ARCHIVE_CONFIG`): no such file"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_text_is_refused_with_its_line() {
+    let fixture = Fixture::new();
+    fs::write(fixture.dir.path().join("archive.toml"), b"name = \"a\"\n# caf\xe9\n").unwrap();
+    let error = load_in(&fixture.environment, None, false).unwrap_err().to_string();
+    assert!(error.ends_with("line 2 is not UTF-8; save the file as UTF-8"), "{error}");
+}
+
+#[test]
+fn the_smallest_config_has_the_specified_defaults() {
+    let settings = load(&format!("{SOURCE}{LOCAL}"));
+    assert_eq!((settings.name.as_str(), settings.timezone), ("boutique", Tz::Europe__Paris));
+    assert_eq!(settings.work_dir, Path::new("/home/me/.local/state/archive/boutique"));
+    assert_eq!(settings.source.url.as_str(), "https://host.example/a.zip");
+    assert_eq!(Ok(settings.archive.name), crate::archive_name::NamePattern::parse("%Y%m%d.tgz"));
+    assert_eq!((settings.archive.compression, settings.archive.sidecar), (Compression::Reuse, true));
+    assert!(settings.mail.is_none());
+    let source = format!("{:?}", settings.source);
+    let source = source.split_once("entry").unwrap().1;
+    let tables = format!("{source}\n{:?}\n{:?}\n{:?}", settings.dump, settings.destinations, settings.log);
+    insta::assert_snapshot!(tables.replace(", ", ",\n"), @r#"
+    : "a.sql",
+    auth: None,
+    headers: [],
+    ca_file: None,
+    client_cert: None,
+    proxy: None,
+    max_redirects: 5,
+    allow_http: false,
+    connect_timeout: 15s,
+    stall_timeout: 60s,
+    retries: 4,
+    max_download: 100000000000,
+    trust_directory: true,
+    zip_password: None }
+    DumpSettings { complete: Auto,
+    min_size: 1000,
+    max_size: 1000000000000,
+    max_shrink_percent: 50,
+    volatile_lines: Auto,
+    on_unchanged: Warn,
+    frozen_after: Some(604800s) }
+    [DestinationSettings { name: "share",
+    protocol: Local(LocalSettings { path: "/mnt/a",
+    require_mount: false,
+    marker: None }),
+    verify: Checksum,
+    bandwidth_limit: None,
+    connect_timeout: 15s,
+    stall_timeout: 60s,
+    retries: 4,
+    retention: None }]
+    LogSettings { dir: "/home/me/.local/state/archive/boutique/log",
+    level: Level(Info),
+    format: Text,
+    keep: 7776000s }
+    "#);
+}
+
+#[test]
+fn every_secret_can_be_given_in_five_ways() {
+    let fixture = Fixture::new().variable("TOKEN", "from env").file("t", "from file\r\n");
+    let dir = fixture.dir.path().to_str().unwrap().to_owned();
+    let fixture = fixture.variable("CREDENTIALS_DIRECTORY", &dir);
+    for (value, expected) in [
+        ("\"in clear\"", "in clear"),
+        ("{ env = \"TOKEN\" }", "from env"),
+        ("{ file = \"t\" }", "from file"),
+        ("{ command = [\"echo\", \"from command\"] }", "from command"),
+        ("{ command = [\"cat\", \"t\"] }", "from file"),
+        ("{ credential = \"t\" }", "from file"),
+    ] {
+        let loaded = fixture.load(&format!("{SOURCE}bearer_token = {value}\n{LOCAL}")).unwrap();
+        match loaded.settings.source.auth {
+            Some(HttpAuth::Bearer(token)) => assert_eq!(token.expose(), expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_command_that_does_not_end_is_stopped() {
+    let mut fixture = Fixture::new();
+    fixture.environment.command_timeout = std::time::Duration::from_millis(100);
+    let error =
+        fixture.load(&format!("{SOURCE}bearer_token = {{ command = [\"sleep\", \"600\"] }}\n{LOCAL}")).unwrap_err();
+    assert_eq!(messages(&error), ["source.bearer_token.command: `sleep` did not end within 0.1 s"]);
+}
+
+#[test]
+fn a_secret_in_clear_is_a_warning_once_others_can_read_the_file() {
+    let fixture = Fixture::new();
+    let path = fixture.dir.path().join("archive.toml");
+    let warnings = |key: &str, mode: u32| {
+        fixture.load(&format!("{SOURCE}{key}\n{LOCAL}")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        load_in(&fixture.environment, None, false).unwrap().warnings
+    };
+    assert!(warnings("bearer_token = \"x\"", 0o600).is_empty());
+    assert!(warnings("bearer_token = { env = \"HOME\" }", 0o644).is_empty());
+    assert!(warnings("proxy = \"http://proxy.example:3128\"", 0o644).is_empty());
+    assert_eq!(warnings("proxy = \"http://me:x@proxy.example:3128\"", 0o644).len(), 1);
+    let warning = warnings("bearer_token = \"x\"", 0o640).remove(0);
+    assert!(warning.en.contains("(`source.bearer_token`)") && warning.en.contains("(mode 0640)"), "{warning}");
+    assert!(warning.fr.contains("contient un secret en clair"), "{}", warning.fr);
+}
+
+#[test]
+fn a_bad_config_still_tells_whom_to_write_to() {
+    let mail = "[mail]\nhost = \"smtp.example\"\nfrom = \"a@example.org\"\nto = \"b@example.org\"\n";
+    let error = Fixture::new().load(&format!("{SOURCE}{LOCAL}{mail}whn = 1\n[log]\nlevel = \"debug\"\n")).unwrap_err();
+    assert_eq!(error.problems.len(), 1);
+    assert_eq!(error.salvaged.job.as_deref(), Some("boutique"));
+    assert_eq!(error.salvaged.work_dir, Some("/home/me/.local/state/archive/boutique".into()));
+    assert_eq!(error.salvaged.log.map(|log| log.level), Some(tracing::Level::DEBUG));
+    assert_eq!(error.salvaged.mail.map(|mail| mail.to.len()), Some(1));
+    // A broken line elsewhere, too.
+    let error = Fixture::new().load(&format!("{SOURCE}broken\n{LOCAL}{mail}")).unwrap_err();
+    assert!(error.salvaged.mail.is_some());
+    // A login without its password would be refused by the server: no mail.
+    let error = Fixture::new().load(&format!("{SOURCE}{LOCAL}{mail}username = \"me\"\n")).unwrap_err();
+    assert!(error.salvaged.mail.is_none());
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    for key in
+        ["password = \"geheim\"\nx = 1", "paswd = \"geheim\"", "bearer_token = [\"geheim\"]", "api_key = \"geheim\" 1"]
+    {
+        let text = bad(&format!("{SOURCE}{key}\n{LOCAL}"));
+        assert!(!text.contains("geheim"), "{text}");
+    }
+    for url in ["https://me:geheim@host.example/a", "http//me:geheim@h", "ftp://me:geheim@h/a", "https://me:geheim@:x"]
+    {
+        let text = bad(&format!("{SOURCE}{LOCAL}").replace("https://host.example/a.zip", url));
+        assert!(!text.contains("geheim"), "{text}");
+        let text = bad(&format!("{SOURCE}proxy = \"{}\"\n{LOCAL}", url.replace("https", "gopher")));
+        assert!(!text.contains("geheim"), "{text}");
+    }
+}
+
+#[test]
+fn an_sftp_destination_needs_a_way_in_and_a_host_key() {
+    let fixture = Fixture::new().file("key", "k").file("known", "k");
+    let sftp = "[[destination]]\nname = \"nas\"\ntype = \"sftp\"\nhost = \"nas\"\nusername = \"me\"\npath = \"a\"\n";
+    let fingerprint = format!("SHA256:{}", "A".repeat(43));
+    let load = |keys: &str| fixture.load(&format!("{SOURCE}{sftp}{keys}\n"));
+    let protocol = |keys: &str| match load(keys).unwrap().settings.destinations.remove(0).protocol {
+        Protocol::Sftp(sftp) => sftp,
+        other => panic!("{other:?}"),
+    };
+    let all = protocol(&format!(
+        "password = \"p\"\nagent = true\nprivate_key = \"key\"\npassphrase = \"q\"\nhost_key = [\"{fingerprint}\", \"{fingerprint}=\"]"
+    ));
+    assert!(matches!(
+        &all.auth[..],
+        [SshAuth::PrivateKey { passphrase: Some(_), .. }, SshAuth::Agent, SshAuth::Password(_)]
+    ));
+    assert_eq!(all.host_key, HostKey::Fingerprints(vec![fingerprint.clone(), fingerprint.clone()]));
+    assert_eq!(all.port, 22);
+    let known = protocol("password = \"p\"\nknown_hosts = \"known\"");
+    assert_eq!(known.host_key, HostKey::KnownHosts(fixture.dir.path().join("known")));
+
+    for (keys, message) in [
+        ("known_hosts = \"known\"", "destination[nas]: says no way to log in"),
+        ("agent = true", "destination[nas]: says nothing about the server's host key"),
+        (
+            &format!("agent = true\nknown_hosts = \"known\"\nhost_key = \"{fingerprint}\""),
+            "destination[nas].host_key: excludes `known_hosts`",
+        ),
+        (
+            "agent = true\nhost_key = \"MD5:00:11\"",
+            "destination[nas].host_key: is not a fingerprint: `SHA256:` and 43 characters, as `archive trust` and `ssh-keygen -lf` show it",
+        ),
+        ("agent = true\nhost_key = []", "destination[nas].host_key: must not be empty"),
+        (
+            "agent = true\nknown_hosts = \"known\"\npassphrase = \"x\"",
+            "destination[nas].passphrase: needs `private_key` beside it",
+        ),
+    ] {
+        assert_eq!(messages(&load(keys).unwrap_err()), [message]);
+    }
+}
+
+#[test]
+fn trust_may_read_a_config_without_a_host_key() {
+    let fixture = Fixture::new();
+    let sftp = "[[destination]]\nname = \"nas\"\ntype = \"sftp\"\nhost = \"nas\"\nusername = \"me\"\npath = \"a\"\nagent = true\n";
+    for (key, expected) in [
+        ("", HostKey::Fingerprints(Vec::new())),
+        ("known_hosts = \"later\"", HostKey::KnownHosts(fixture.dir.path().join("later"))),
+    ] {
+        assert!(fixture.load(&format!("{SOURCE}{sftp}{key}\n")).is_err());
+        let settings = load_in(&fixture.environment, None, true).unwrap().settings;
+        assert!(matches!(&settings.destinations[0].protocol, Protocol::Sftp(sftp) if sftp.host_key == expected));
+    }
+}
+
+#[test]
+fn a_password_over_an_open_line_needs_consent() {
+    let mail =
+        "[mail]\nhost = \"smtp.example\"\nfrom = \"a@example.org\"\nto = \"b@example.org\"\nsecurity = \"none\"\n";
+    let login = "username = \"me\"\npassword = \"x\"\n";
+    let port = |text: &str| match load(&format!("{SOURCE}{LOCAL}{text}")).mail.unwrap().transport {
+        MailTransport::Smtp(smtp) => smtp.port,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(port(mail), 25);
+    assert_eq!(port(&mail.replace("none", "tls")), 465);
+    assert_eq!(port(&mail.replace("none", "starttls")), 587);
+    assert_eq!(port(&format!("{mail}{login}allow_plaintext = true\n")), 25);
+    let error = Fixture::new().load(&format!("{SOURCE}{LOCAL}{mail}{login}")).unwrap_err();
+    assert_eq!(messages(&error), ["mail.security: would send the password in clear"]);
+    assert!(error.salvaged.mail.is_none());
+    // The same for plain http.
+    let http = format!("{SOURCE}{LOCAL}").replace("https://", "http://");
+    assert!(Fixture::new().load(&http).is_err());
+    assert!(load(&http.replace("entry", "allow_http = true\nentry")).source.allow_http);
+}
+
+#[test]
+fn keys_of_the_wrong_transport_and_of_exclusive_logins_are_refused() {
+    let sendmail = "[mail]\ntransport = \"sendmail\"\nfrom = \"a@example.org\"\nto = [\"b@example.org\"]\n";
+    let settings = load(&format!("{SOURCE}{LOCAL}{sendmail}language = \"en\"\n"));
+    let mail = settings.mail.unwrap();
+    assert_eq!(mail.language, Language::En);
+    assert!(
+        matches!(mail.transport, MailTransport::Sendmail { command } if command == Path::new("/usr/sbin/sendmail"))
+    );
+    for (text, expected) in [
+        (
+            format!("{SOURCE}{LOCAL}{sendmail}host = \"x\"\n"),
+            "mail.host: `host` belongs to transport `smtp`, `transport` is `sendmail`",
+        ),
+        (
+            format!("{SOURCE}{LOCAL}{sendmail}command = \"sendmail\"\n"),
+            "mail.command: must be the whole path of a program, without arguments",
+        ),
+        (
+            format!("{SOURCE}username = \"a\"\npassword = \"b\"\nbearer_token = \"c\"\n{LOCAL}"),
+            "source.bearer_token: excludes `username`",
+        ),
+        (format!("{SOURCE}username = \"a\"\n{LOCAL}"), "source.username: needs `password` beside it"),
+        (
+            format!("{SOURCE}headers = {{ Range = \"bytes=0-\" }}\n{LOCAL}"),
+            "source.headers.Range: `Range` is set by the download itself",
+        ),
+        (
+            format!("{SOURCE}{LOCAL}retention = {{ max_purge = 3 }}\n"),
+            "destination[share].retention: says nothing about what to keep",
+        ),
+        (
+            format!("{SOURCE}{LOCAL}bandwidth_limit = \"20 Mbit/s\"\n"),
+            "destination[share].bandwidth_limit: `20 Mbit/s` is not a rate; write for example `20 MB/s` (bytes, not bits)",
+        ),
+        (
+            format!("{SOURCE}{LOCAL}[dump]\ncomplete = \"none\"\n"),
+            "dump.complete: `none` would be the text that a dump must end with",
+        ),
+        (format!("{SOURCE}{LOCAL}[log]\ndir = \"~/log\"\n"), "log.dir: `~` and variables are not expanded in paths"),
+    ] {
+        assert_eq!(messages(&Fixture::new().load(&text).unwrap_err()), [expected]);
+    }
+}
+
+#[test]
+fn values_are_read_as_they_are_meant() {
+    let settings = load(&format!(
+        "{SOURCE}{LOCAL}bandwidth_limit = \"20 MB/s\"\nretention = {{ keep_days = 30 }}\n\
+         [dump]\ncomplete = \"-- fin\"\nmax_shrink = \"off\"\nfrozen_after = \"off\"\nmin_size = 0\nvolatile_lines = [\"^-- \"]\n\
+         [archive]\ncompression = 9\nsidecar = false\n[log]\ndir = \"logs\"\n"
+    ));
+    let destination = &settings.destinations[0];
+    assert_eq!(destination.bandwidth_limit, Some(20_000_000));
+    let retention = destination.retention.as_ref().unwrap();
+    assert_eq!((retention.keep_days, retention.keep_last, retention.max_purge), (Some(30), 3, 31));
+    assert_eq!(settings.dump.complete, Complete::Literal("-- fin".to_owned()));
+    assert_eq!((settings.dump.max_shrink_percent, settings.dump.frozen_after, settings.dump.min_size), (100, None, 0));
+    assert!(
+        matches!(&settings.dump.volatile_lines, VolatileLines::Patterns(patterns) if patterns[0].is_match(b"-- x"))
+    );
+    assert_eq!(settings.archive.compression, Compression::Level(9));
+    assert!(!settings.archive.sidecar);
+    assert_eq!(settings.log.dir, settings.config_path.parent().unwrap().join("logs"));
+}
+
+#[test]
+fn a_second_address_in_one_string_is_no_silent_loss() {
+    let mail = |to: &str| {
+        let text = format!("{SOURCE}{LOCAL}[mail]\nhost = \"h\"\nfrom = \"a@example.org\"\nto = {to}\n");
+        Fixture::new().load(&text).map(|loaded| loaded.settings.mail.unwrap().to.len()).ok()
+    };
+    assert_eq!(mail("'\"Doe, John\" <j@example.org>'"), Some(1));
+    assert_eq!(mail("[\"a@example.org\", \"B <b@example.org>\"]"), Some(2));
+    let text = format!(
+        "{SOURCE}{LOCAL}[mail]\nhost = \"h\"\nfrom = \"a@example.org\"\nto = \"a@example.org, b@example.org\"\n"
+    );
+    let error = Fixture::new().load(&text).unwrap_err();
+    assert!(error.problems[0].message.starts_with("holds several addresses"), "{error}");
+    for bad in ["\"a@example.org, b@example.org\"", "\"a@example.org b@example.org\"", "\"root\"", "[]", "[\"a@\"]"] {
+        assert_eq!(mail(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn an_unknown_machine_zone_is_utc_and_a_warning() {
+    let mut fixture = Fixture::new();
+    fixture.environment.machine_zone = None;
+    let loaded = fixture.load(&format!("{SOURCE}{LOCAL}")).unwrap();
+    assert_eq!((loaded.settings.timezone, loaded.warnings.len()), (Tz::UTC, 1));
+    let loaded = fixture.load(&format!("timezone = \"Asia/Tokyo\"\n{SOURCE}{LOCAL}")).unwrap();
+    assert_eq!((loaded.settings.timezone, loaded.warnings.len()), (Tz::Asia__Tokyo, 0));
+}
