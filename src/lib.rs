@@ -4,6 +4,7 @@
 pub mod archive_name;
 pub mod config;
 pub mod digest;
+pub mod dump;
 pub mod error;
 pub mod exit_code;
 pub mod interrupt;
