@@ -3,6 +3,7 @@
 
 pub mod archive_name;
 pub mod config;
+pub mod deflate;
 pub mod digest;
 pub mod dump;
 pub mod error;
@@ -11,4 +12,6 @@ pub mod interrupt;
 pub mod retention;
 pub mod step;
 pub mod text;
+pub mod tgz;
 pub mod units;
+pub mod zip_source;

@@ -1,0 +1,246 @@
+//! Reads an entry to its last byte, once, and checks all that can be checked on the way.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::panic;
+use std::thread;
+
+use zip::ZipReadOptions;
+use zip::result::ZipError as LibraryError;
+
+use super::directory::{Encryption, EntryLocation};
+use super::error::ZipError;
+use super::sinks::{Direct, Sink, handover};
+use crate::deflate::{BlockMap, InflateError, Inflater};
+
+/// Compressed bytes read at once.
+const INPUT: usize = 256 * 1024;
+
+/// An entry that was read to its end and is what the directory says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryRead {
+    /// Length of the content in bytes, counted.
+    pub size_bytes: u64,
+    /// CRC-32 of the content, computed.
+    pub crc32: u32,
+    /// Where the entry's DEFLATE stream can be cut open; `None` for other methods and for encrypted entries.
+    pub splice: Option<BlockMap>,
+    /// Bytes in the entry's data behind the end of its DEFLATE stream. Zero in a healthy zip; they are no part of the content
+    /// and splicing leaves them out, but somebody may want to know.
+    pub trailing_bytes: u64,
+}
+
+/// Reads the entry in one pass, calling `receiver` with pieces of up to 256 KiB in order.
+///
+/// Nothing that was received may be trusted before this returns `Ok`: only then have size and CRC-32 been checked. Stops at the first byte
+/// over the declared size, and before the first if that is over `max_size`: so no entry costs more than `max_size`,
+/// whatever it would inflate to. `password` is ignored if the entry is not encrypted.
+///
+/// # Errors
+/// `TooLarge`, `Encrypted`, `WrongPassword`, `WrongSize`, `WrongCrc`, `Inflate`, `Decode`, `Truncated`, `Io`, and `Receiver` with the error
+/// that `receiver` returned.
+pub fn read_entry<R: Read + Seek + ?Sized>(
+    reader: &mut R,
+    location: &EntryLocation,
+    password: Option<&[u8]>,
+    max_size: u64,
+    receiver: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<EntryRead, ZipError> {
+    read_into(reader, location, password, max_size, &mut Direct::new(receiver))
+}
+
+/// The same with `receiver` on a thread of its own, so that hashing and inflating go on at the same time.
+///
+/// # Errors
+/// As [`read_entry`]. If `receiver` panics, so does this.
+pub fn read_entry_threaded<R: Read + Seek + ?Sized>(
+    reader: &mut R,
+    location: &EntryLocation,
+    password: Option<&[u8]>,
+    max_size: u64,
+    receiver: impl FnMut(&[u8]) -> io::Result<()> + Send,
+) -> Result<EntryRead, ZipError> {
+    thread::scope(|scope| {
+        let (mut sink, takeover) = handover();
+        let receiving = scope.spawn(move || takeover.run(receiver));
+        let outcome = read_into(reader, location, password, max_size, &mut sink);
+        // Closes the channel, which ends the other thread.
+        drop(sink);
+        match receiving.join() {
+            Ok(Ok(())) => outcome,
+            Ok(Err(error)) => Err(ZipError::Receiver(error)),
+            Err(payload) => panic::resume_unwind(payload),
+        }
+    })
+}
+
+/// Counts and checks what comes out.
+struct Tally<'a> {
+    location: &'a EntryLocation,
+    crc: crc32fast::Hasher,
+    size: u64,
+}
+
+impl Tally<'_> {
+    fn add(&mut self, bytes: &[u8]) -> Result<(), ZipError> {
+        self.crc.update(bytes);
+        self.size += bytes.len() as u64;
+        if self.size > self.location.declared_size {
+            return Err(self.wrong_size(None));
+        }
+        Ok(())
+    }
+
+    fn wrong_size(&self, got: Option<u64>) -> ZipError {
+        ZipError::WrongSize { entry: self.location.name.clone(), declared: self.location.declared_size, got }
+    }
+
+    /// Size and CRC-32, if they are what the directory says.
+    fn check(self) -> Result<(u64, u32), ZipError> {
+        let (location, got) = (self.location, self.crc.clone().finalize());
+        let entry = || location.name.clone();
+        let is_checked = location.encryption != Encryption::Aes { has_crc: false };
+        let is_right = self.size == location.declared_size && (!is_checked || got == location.crc32);
+        if is_right {
+            return Ok((self.size, got));
+        }
+        // One wrong password in 256 passes the old encryption's own test and shows only here.
+        if location.encryption == Encryption::ZipCrypto {
+            return Err(ZipError::WrongPassword { entry: entry() });
+        }
+        if self.size != location.declared_size {
+            return Err(self.wrong_size(Some(self.size)));
+        }
+        Err(ZipError::WrongCrc { entry: entry(), expected: location.crc32, got })
+    }
+}
+
+fn read_into<R: Read + Seek + ?Sized>(
+    reader: &mut R,
+    location: &EntryLocation,
+    password: Option<&[u8]>,
+    max_size: u64,
+    sink: &mut dyn Sink,
+) -> Result<EntryRead, ZipError> {
+    if location.declared_size > max_size {
+        let (entry, declared) = (location.name.clone(), location.declared_size);
+        return Err(ZipError::TooLarge { entry, declared, limit: max_size });
+    }
+    let mut tally = Tally { location, crc: crc32fast::Hasher::new(), size: 0 };
+    let (splice, trailing_bytes) = if location.is_plain_deflate() {
+        inflate(reader, &mut tally, sink)?
+    } else {
+        decode(reader, password, &mut tally, sink)?;
+        (None, 0)
+    };
+    sink.finish().map_err(ZipError::Receiver)?;
+    let (size_bytes, crc32) = tally.check()?;
+    Ok(EntryRead { size_bytes, crc32, splice, trailing_bytes })
+}
+
+/// The usual case. Returns the block positions and the number of bytes behind the stream.
+fn inflate<R: Read + Seek + ?Sized>(
+    reader: &mut R,
+    tally: &mut Tally<'_>,
+    sink: &mut dyn Sink,
+) -> Result<(Option<BlockMap>, u64), ZipError> {
+    let location = tally.location;
+    let entry = || location.name.clone();
+    let failed = |source: InflateError| ZipError::Inflate { entry: entry(), source };
+    reader.seek(SeekFrom::Start(location.data_start))?;
+    let mut inflater = Inflater::new().map_err(failed)?;
+    let mut input = vec![0; INPUT];
+    let mut unread = location.compressed_size;
+    loop {
+        let wanted = INPUT.min(usize::try_from(unread).unwrap_or(INPUT));
+        let got = match reader.read(&mut input[..wanted]) {
+            Ok(got) => got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if got == 0 {
+            return Err(ZipError::Truncated { entry: entry() });
+        }
+        unread -= got as u64;
+        let mut used = 0;
+        loop {
+            let room = sink.room().map_err(ZipError::Receiver)?;
+            let progress = inflater.inflate(&input[used..got], room).map_err(failed)?;
+            tally.add(&room[..progress.produced])?;
+            let is_full = progress.produced == room.len();
+            sink.filled(progress.produced).map_err(ZipError::Receiver)?;
+            used += progress.consumed;
+            if progress.finished {
+                return Ok((inflater.block_map(), unread + (got - used) as u64));
+            }
+            // With the room full there may be more to come out, even if all input is taken.
+            if !is_full {
+                break;
+            }
+        }
+    }
+}
+
+/// Every other method, and all that is encrypted, through the crate `zip`.
+fn decode<R: Read + Seek + ?Sized>(
+    mut reader: &mut R,
+    password: Option<&[u8]>,
+    tally: &mut Tally<'_>,
+    sink: &mut dyn Sink,
+) -> Result<(), ZipError> {
+    let location = tally.location;
+    let is_encrypted = location.encryption != Encryption::None;
+    let entry = || location.name.clone();
+    if is_encrypted && password.is_none() {
+        return Err(ZipError::Encrypted { entry: entry() });
+    }
+    // The tally checks the CRC, so that its error is ours.
+    let options = ZipReadOptions::new().password(password).ignore_crc32(true);
+    let mut content = match location.entry.as_ref().as_ref().with_reader(&mut reader, options) {
+        Ok(content) => content,
+        Err(LibraryError::InvalidPassword) => {
+            return Err(ZipError::WrongPassword { entry: entry() });
+        }
+        Err(LibraryError::Io(error)) => return Err(decode_failed(location, error)),
+        Err(other) => {
+            return Err(decode_failed(location, io::Error::new(io::ErrorKind::InvalidData, other)));
+        }
+    };
+    loop {
+        let room = sink.room().map_err(ZipError::Receiver)?;
+        let got = match content.read(room) {
+            Ok(got) => got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if is_more_than_declared(&error) && !is_encrypted => {
+                return Err(tally.wrong_size(None));
+            }
+            Err(error) => return Err(decode_failed(location, error)),
+        };
+        if got == 0 {
+            return Ok(());
+        }
+        tally.add(&room[..got])?;
+        sink.filled(got).map_err(ZipError::Receiver)?;
+    }
+}
+
+/// The crate stops by itself at the first byte over the declared size, and says so in these words only. Should they change, the error
+/// would still be one, of kind `Decode`.
+fn is_more_than_declared(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData && error.to_string().contains("declared uncompressed size")
+}
+
+/// The decoders' complaints about data come as I/O errors of these kinds; anything else comes from the reader below them.
+fn decode_failed(location: &EntryLocation, source: io::Error) -> ZipError {
+    use io::ErrorKind as Kind;
+    let entry = location.name.clone();
+    match source.kind() {
+        Kind::InvalidData | Kind::InvalidInput | Kind::Other | Kind::UnexpectedEof
+            if location.encryption != Encryption::None =>
+        {
+            ZipError::WrongPassword { entry }
+        }
+        Kind::UnexpectedEof => ZipError::Truncated { entry },
+        Kind::InvalidData | Kind::InvalidInput | Kind::Other | Kind::Unsupported => ZipError::Decode { entry, source },
+        _ => ZipError::Io(source),
+    }
+}
