@@ -10,6 +10,7 @@ pub mod error;
 pub mod exit_code;
 pub mod interrupt;
 pub mod retention;
+pub mod source;
 pub mod step;
 pub mod text;
 pub mod tgz;

@@ -1,0 +1,223 @@
+//! One request with its redirects. Followed by hand: only so is it certain that credentials, headers and the client
+//! certificate never reach another origin, that https never becomes http, and that the log tells the way.
+
+use std::collections::HashSet;
+
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, LOCATION, RANGE,
+};
+use reqwest::{Response, StatusCode};
+use url::Url;
+
+use super::super::{SourceError, SourceErrorKind, Validators, shown};
+use super::{Ended, HttpSource, classify, headers};
+use crate::config::settings::HttpAuth;
+use crate::text;
+use crate::text::Text;
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ask {
+    /// `Range`, for example `bytes=10-`.
+    pub range: Option<String>,
+    /// `If-Range`: a strong validator.
+    pub if_range: Option<String>,
+    /// `If-None-Match` and `If-Modified-Since`.
+    pub previous: Option<Validators>,
+}
+
+/// What came, before its body.
+pub(super) struct Answer {
+    pub response: Response,
+    /// Where it came from in the end.
+    pub url: Url,
+    pub redirects: u32,
+}
+
+impl HttpSource {
+    /// Sends a GET to `start` and follows redirects; any status that is none comes back.
+    pub(super) async fn get(&self, start: &Url, ask: &Ask) -> Result<Answer, SourceError> {
+        let mut url = start.clone();
+        let mut seen = HashSet::from([url.clone()]);
+        for redirects in 0..=self.settings.max_redirects {
+            let response = self.send(&url, ask).await?;
+            if !is_redirect(response.status()) {
+                return Ok(Answer { response, url, redirects });
+            }
+            let next = self.next_url(&url, &response)?;
+            if !seen.insert(next.clone()) {
+                return Err(redirect_error(
+                    text!("redirect loop" / "boucle de redirections"),
+                    format!("`{}` redirects to `{}` in a loop", shown(&url), shown(&next)),
+                ));
+            }
+            let anonymous = if self.is_own(&next) { "" } else { ", another host: without credentials" };
+            tracing::info!("redirected to {}{anonymous}", shown(&next));
+            url = next;
+        }
+        let most = self.settings.max_redirects;
+        Err(redirect_error(
+            text!("too many redirects" / "trop de redirections"),
+            format!("`{}` redirects more than {most} times, at last to `{}`", shown(start), shown(&url)),
+        ))
+    }
+
+    async fn send(&self, url: &Url, ask: &Ask) -> Result<Response, SourceError> {
+        let own = self.is_own(url);
+        let client = if own { &self.clients.own } else { &self.clients.foreign };
+        let request = client.get(url.clone()).headers(self.headers(own, ask)?).send();
+        // Connecting has its own limit inside the client; the sum bounds both, whichever is slow.
+        let limit = self.settings.connect_timeout + self.settings.stall_timeout;
+        let part = ask.range.as_deref().map(|range| format!(" ({range})")).unwrap_or_default();
+        let response = match self.bounded(limit, request).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(classify::no_answer(error, url, self.clients.proxy.as_deref())),
+            Err(Ended::Interrupted) => return Err(SourceError::interrupted()),
+            Err(Ended::Stalled) => return Err(classify::stalled(url, limit, "no answer")),
+        };
+        let bytes = response.content_length().map(|len| format!(", {len} bytes")).unwrap_or_default();
+        tracing::info!("GET {}{part}: {}{bytes}", shown(url), response.status());
+        Ok(response)
+    }
+
+    fn headers(&self, own: bool, ask: &Ask) -> Result<HeaderMap, SourceError> {
+        let mut map = HeaderMap::new();
+        map.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        if own {
+            for (name, value) in &self.settings.headers {
+                let name = HeaderName::try_from(name.as_str()).map_err(|_| bad_header(name))?;
+                map.insert(name.clone(), secret(value.expose()).ok_or_else(|| bad_header(name.as_str()))?);
+            }
+            if let Some(auth) = &self.settings.auth {
+                let value = secret(&authorization(auth)).ok_or_else(|| bad_header("Authorization"))?;
+                map.insert(AUTHORIZATION, value);
+            }
+        }
+        // Ours come last: what is counted and joined must be the file's own bytes.
+        map.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let previous = ask.previous.as_ref();
+        let conditions = [
+            (RANGE, ask.range.as_deref()),
+            (IF_RANGE, ask.if_range.as_deref()),
+            (IF_NONE_MATCH, previous.and_then(|previous| previous.etag.as_deref())),
+            (IF_MODIFIED_SINCE, previous.and_then(|previous| previous.last_modified.as_deref())),
+        ];
+        for (name, value) in conditions {
+            map.remove(&name);
+            // A validator from an old state that is no header value any more is as good as none.
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                map.insert(name, value);
+            }
+        }
+        Ok(map)
+    }
+
+    fn next_url(&self, url: &Url, response: &Response) -> Result<Url, SourceError> {
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let next = location.and_then(|location| url.join(location).ok());
+        let Some(mut next) = next else {
+            return Err(redirect_error(
+                text!("redirect to nowhere" / "redirection sans adresse"),
+                format!("`{}` redirects without a usable address", shown(url)),
+            ));
+        };
+        next.set_fragment(None);
+        // Credentials that a server puts into its redirect would take the place of ours.
+        let _ = next.set_username("");
+        let _ = next.set_password(None);
+        match next.scheme() {
+            "https" => Ok(next),
+            "http" if self.settings.allow_http => Ok(next),
+            "http" => Err(redirect_error(
+                text!("redirect to http" / "redirection vers http"),
+                format!("`{}` redirects to plain http: `{}`", shown(url), shown(&next)),
+            )
+            .with_hint(Text::new(
+                "have the server redirect to https; `source.allow_http = true` would send and receive in clear",
+                "faites rediriger le serveur vers https ; `source.allow_http = true` ferait tout passer en clair",
+            ))),
+            _ => Err(redirect_error(
+                text!("redirect to another protocol" / "redirection vers un autre protocole"),
+                format!("`{}` redirects to `{}`", shown(url), shown(&next)),
+            )),
+        }
+    }
+
+    /// Whether `url` has the scheme, host and port of the configured one.
+    fn is_own(&self, url: &Url) -> bool {
+        url.origin() == self.settings.url.origin()
+    }
+
+    /// The error for an answer that is neither the file, nor a part of it, nor "unchanged".
+    pub(super) fn bad_status(&self, answer: &Answer) -> SourceError {
+        let credentials = self.settings.auth.is_some() || !self.settings.headers.is_empty();
+        classify::bad_status(answer.response.status(), answer.response.headers(), &answer.url, credentials)
+    }
+
+    /// Refuses an answer whose bytes are not the file's own.
+    pub(super) fn refuse_encoded(&self, answer: &Answer) -> Result<(), SourceError> {
+        match headers::foreign_encoding(answer.response.headers()) {
+            None => Ok(()),
+            Some(coding) => Err(SourceError::new(
+                SourceErrorKind::Encoded,
+                text!("sent with Content-Encoding" / "envoyé avec Content-Encoding"),
+                format!(
+                    "`{}` sent the zip with `Content-Encoding: {coding}`, although asked not to",
+                    shown(&answer.url)
+                ),
+            )),
+        }
+    }
+
+    /// Refuses a zip that is larger than the configuration allows.
+    pub(super) fn refuse_too_large(&self, url: &Url, size: u64) -> Result<(), SourceError> {
+        let most = self.settings.max_download;
+        if size <= most {
+            return Ok(());
+        }
+        Err(SourceError::new(
+            SourceErrorKind::TooLarge,
+            text!("larger than max_download" / "plus gros que max_download"),
+            format!("`{}` is larger than `max_download` allows: {size} bytes or more, {most} allowed", shown(url)),
+        ))
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn redirect_error(summary: Text, message: String) -> SourceError {
+    SourceError::new(SourceErrorKind::Redirect, summary, message)
+}
+
+fn authorization(auth: &HttpAuth) -> String {
+    use base64::Engine as _;
+    match auth {
+        HttpAuth::Basic { username, password } => {
+            let pair = format!("{username}:{}", password.expose());
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+        }
+        HttpAuth::Bearer(token) => format!("Bearer {}", token.expose()),
+    }
+}
+
+/// A header's value that no `Debug` shows.
+fn secret(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn bad_header(name: &str) -> SourceError {
+    SourceError::new(
+        SourceErrorKind::Other,
+        text!("header not possible" / "en-tête impossible"),
+        format!("the header `{name}` cannot be sent: its name or value holds a forbidden character"),
+    )
+    .with_hint(Text::new(
+        "look for a line break or a blank at the end of the value in `[source]`, often from a file",
+        "cherchez un saut de ligne ou un blanc à la fin de la valeur dans `[source]`, souvent venu d'un fichier",
+    ))
+}

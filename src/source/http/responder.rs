@@ -1,0 +1,124 @@
+//! A plain HTTP server for this module's tests: it plays a script, one answer per connection, and remembers what was asked.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use url::Url;
+
+/// One answer.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    bytes: Vec<u8>,
+    /// Afterwards nothing moves any more, instead of the connection being closed.
+    hold: bool,
+}
+
+/// `status` (`200 OK`), header lines, and the body as it is; no header is added but `Connection: close`.
+pub(super) fn reply(status: &str, headers: &[&str], body: &[u8]) -> Reply {
+    let mut head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n");
+    for header in headers {
+        head.push_str(&format!("{header}\r\n"));
+    }
+    Reply { bytes: [head.as_bytes(), b"\r\n", body].concat(), hold: false }
+}
+
+/// A 200 with its length and an `ETag`.
+pub(super) fn whole(etag: &str, body: &[u8]) -> Reply {
+    reply("200 OK", &[&format!("Content-Length: {}", body.len()), &format!("ETag: {etag}")], body)
+}
+
+/// A 206 of `body` from `first` to `last`.
+pub(super) fn part(etag: &str, body: &[u8], first: usize, last: usize) -> Reply {
+    let headers = [
+        format!("Content-Length: {}", last - first + 1),
+        format!("Content-Range: bytes {first}-{last}/{}", body.len()),
+        format!("ETag: {etag}"),
+    ];
+    reply("206 Partial Content", &headers.each_ref().map(String::as_str), &body[first..=last])
+}
+
+impl Reply {
+    /// Ends `bytes` before the end.
+    pub(super) fn short_by(mut self, bytes: usize) -> Self {
+        self.bytes.truncate(self.bytes.len() - bytes);
+        self
+    }
+
+    /// Leaves the connection open, and silent.
+    pub(super) fn then_silence(mut self) -> Self {
+        self.hold = true;
+        self
+    }
+}
+
+/// The server; it stops when it is dropped.
+pub(super) struct Responder {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Responder {
+    /// Starts a server that gives these answers in this order, then only `599`.
+    pub(super) fn start(script: Vec<Reply>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (log, end) = (Arc::clone(&asked), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let mut held = Vec::new();
+            let mut script = script.into_iter();
+            for stream in listener.incoming() {
+                if end.load(Ordering::SeqCst) {
+                    return;
+                }
+                let mut stream = stream.unwrap();
+                let Some(request) = read_head(&mut stream) else { continue };
+                log.lock().unwrap().push(request);
+                let reply = script.next().unwrap_or_else(|| reply("599 Script Ended", &[], b""));
+                let _ = stream.write_all(&reply.bytes);
+                if reply.hold {
+                    held.push(stream);
+                }
+            }
+        });
+        Responder { address, asked, stop, thread: Some(thread) }
+    }
+
+    /// A URL on this server.
+    pub(super) fn url(&self, path: &str) -> Url {
+        Url::parse(&format!("http://{}{path}", self.address)).unwrap()
+    }
+
+    /// The requests so far, head only, in lower case.
+    pub(super) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).ok()? == 0 {
+            return None;
+        }
+        head.push(byte[0]);
+    }
+    Some(String::from_utf8_lossy(&head).to_ascii_lowercase())
+}
