@@ -4,6 +4,7 @@
 pub mod archive_name;
 pub mod config;
 pub mod deflate;
+pub mod destination;
 pub mod digest;
 pub mod dump;
 pub mod error;

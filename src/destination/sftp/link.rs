@@ -1,0 +1,169 @@
+//! One SSH connection, driven without blocking, so that a stall and a signal are both noticed.
+//!
+//! libssh2's own timeout counts from the beginning of a call, whatever moves meanwhile: 4 MiB over a slow line would run into
+//! it. Here the clock starts anew whenever the socket moved something.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use ssh2::{BlockDirections, ErrorCode, Session};
+
+use super::errors::{ERROR_EAGAIN, ERROR_SFTP_PROTOCOL, Wire, status_from_words};
+use crate::interrupt::Interrupt;
+
+/// The longest sleep between two looks at the interrupt.
+const SLICE: Duration = Duration::from_millis(250);
+/// Once a signal has come, an answer is waited for this long: enough to tidy up on a server that is well.
+const GRACE: Duration = Duration::from_secs(3);
+/// How long the library may block when it closes things on its own.
+const CLOSE_TIMEOUT_MS: u32 = 3000;
+
+/// A session and the socket below it.
+pub(super) struct Link {
+    pub(super) session: Session,
+    socket: TcpStream,
+    limit: Cell<Duration>,
+    gone: Cell<bool>,
+    interrupt: Interrupt,
+}
+
+/// When something last moved.
+pub(super) struct Idle(Instant);
+
+impl Idle {
+    pub(super) fn new() -> Self {
+        Idle(Instant::now())
+    }
+}
+
+impl Link {
+    /// A session over `socket`, before the handshake; nothing may stand still for longer than `limit`.
+    pub(super) fn new(socket: TcpStream, limit: Duration, interrupt: &Interrupt) -> io::Result<Self> {
+        let mut session = Session::new()?;
+        session.set_tcp_stream(socket.try_clone()?);
+        session.set_blocking(false);
+        session.set_timeout(CLOSE_TIMEOUT_MS);
+        session.set_keepalive(true, 20);
+        Ok(Link { session, socket, limit: Cell::new(limit), gone: Cell::new(false), interrupt: interrupt.clone() })
+    }
+
+    pub(super) fn set_limit(&self, limit: Duration) {
+        self.limit.set(limit);
+    }
+
+    pub(super) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// Calls `operation` until it no longer asks to be called again.
+    pub(super) fn run<T>(&self, mut operation: impl FnMut() -> Result<T, ssh2::Error>) -> Result<T, Wire> {
+        let mut idle = Idle::new();
+        loop {
+            if self.gone.get() {
+                return Err(Wire::Gone);
+            }
+            match operation() {
+                Err(error) if error.code() == ErrorCode::Session(ERROR_EAGAIN) => self.wait(&mut idle)?,
+                result => return result.map_err(|error| self.judged(error.into())),
+            }
+        }
+    }
+
+    /// The same for reading and writing, whose errors have lost their codes; `Ok(None)` means that it would have to wait.
+    pub(super) fn try_io<T>(&self, operation: impl FnOnce() -> io::Result<T>) -> Result<Option<T>, Wire> {
+        if self.gone.get() {
+            return Err(Wire::Gone);
+        }
+        match operation() {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(self.judged(self.native(&error).into())),
+        }
+    }
+
+    /// Reading and writing, waited for.
+    pub(super) fn io<T>(&self, mut operation: impl FnMut() -> io::Result<T>) -> Result<T, Wire> {
+        let mut idle = Idle::new();
+        loop {
+            match self.try_io(&mut operation)? {
+                Some(value) => return Ok(value),
+                None => self.wait(&mut idle)?,
+            }
+        }
+    }
+
+    /// Waits until the socket can do what libssh2 waits for.
+    pub(super) fn wait(&self, idle: &mut Idle) -> Result<(), Wire> {
+        loop {
+            if self.wait_a_slice(SLICE)? {
+                idle.0 = Instant::now();
+                return Ok(());
+            }
+            let stood_still = idle.0.elapsed();
+            if self.interrupt.check().is_err() && stood_still >= GRACE {
+                self.hang_up();
+                return Err(Wire::Interrupted);
+            }
+            if stood_still >= self.limit.get() {
+                self.hang_up();
+                return Err(Wire::Stalled(self.limit.get()));
+            }
+        }
+    }
+
+    /// Waits for at most `slice`; tells whether something can move.
+    pub(super) fn wait_a_slice(&self, slice: Duration) -> Result<bool, Wire> {
+        let (flags, slice) = match self.session.block_directions() {
+            BlockDirections::Inbound => (PollFlags::IN, slice),
+            BlockDirections::Outbound => (PollFlags::OUT, slice),
+            BlockDirections::Both => (PollFlags::IN | PollFlags::OUT, slice),
+            // It waits for nothing that it could name: look again soon.
+            BlockDirections::None => (PollFlags::IN, slice.min(Duration::from_millis(10))),
+        };
+        let timeout = Timespec { tv_sec: slice.as_secs() as i64, tv_nsec: slice.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&self.socket, flags)], Some(&timeout)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(_) => {
+                self.hang_up();
+                Err(Wire::Gone)
+            }
+        }
+    }
+
+    /// Ends the connection without ceremony, so that whatever is dropped later does not wait for a server that is silent.
+    pub(super) fn hang_up(&self) {
+        self.gone.set(true);
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    fn judged(&self, wire: Wire) -> Wire {
+        if wire.kind() == crate::destination::ErrorKind::Unreachable {
+            self.hang_up();
+        }
+        wire
+    }
+
+    fn native(&self, error: &io::Error) -> ssh2::Error {
+        let last = ssh2::Error::last_session_error(&self.session);
+        match last {
+            Some(last) if last.code() != ErrorCode::Session(ERROR_SFTP_PROTOCOL) => last,
+            _ => status_from_words(&error.to_string())
+                .or(last)
+                .unwrap_or_else(|| ssh2::Error::new(ErrorCode::Session(-1), "the connection failed")),
+        }
+    }
+}
+
+/// Waits for at most `slice` until one of these links can do what is waited for.
+pub(super) fn wait_for_any(waiting: &[(&Link, PollFlags)], slice: Duration) -> Result<(), Wire> {
+    let timeout = Timespec { tv_sec: slice.as_secs() as i64, tv_nsec: slice.subsec_nanos().into() };
+    let mut sockets: Vec<_> = waiting.iter().map(|(link, flags)| PollFd::new(&link.socket, *flags)).collect();
+    match poll(&mut sockets, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(_) => Err(Wire::Gone),
+    }
+}

@@ -1,0 +1,391 @@
+//! SSH file transfer (draft-ietf-secsh-filexfer-02) through libssh2; the crate `ssh2` is named in this folder alone.
+//!
+//! - [`host_key`] decides whether the server is the one we know, before `auth` sends any credential.
+//! - `link` drives the connection without blocking, `transfer` moves bytes, `exec` and `extended` ask what SFTP cannot.
+//! - `lanes` writes one file over several connections, each a `lane` that speaks in `packets` of its own.
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use ssh2::{ErrorCode, File, FileStat, OpenFlags, OpenType, RenameFlags, Sftp};
+
+use self::errors::{ERROR_FILE, FX_FAILURE, FX_OP_UNSUPPORTED, Wire};
+use self::link::Link;
+use super::feed::Feed;
+use super::{Capabilities, Destination, DestinationError, Entry, ErrorKind, Sink, Source, Timeouts, check_name};
+use crate::config::settings::SftpSettings;
+use crate::digest::Digest;
+use crate::interrupt::Interrupt;
+use crate::text;
+use crate::text::Text;
+
+mod auth;
+mod connect;
+mod directory;
+mod errors;
+mod exec;
+mod extended;
+pub mod host_key;
+mod known_hosts;
+mod lane;
+mod lanes;
+mod link;
+mod packets;
+mod transfer;
+
+/// A directory on an SFTP server.
+pub struct SftpDestination {
+    // Before the link: what is dropped first may still speak to the server.
+    sftp: Sftp,
+    link: Link,
+    directory: String,
+    location: String,
+    /// For further connections.
+    settings: SftpSettings,
+    timeouts: Timeouts,
+    is_openssh: bool,
+    /// Whether the account has a shell with `sha256sum`; found out when first asked.
+    shell: Option<bool>,
+    /// Whether the server tells its free space; found out when first asked.
+    tells_space: Option<bool>,
+}
+
+impl SftpDestination {
+    /// Connects, checks the host key, logs in, and makes sure that the directory is there, all its parents included.
+    ///
+    /// # Errors
+    /// `Untrusted` before any credential was sent, `Auth`, `Unreachable`, `PermissionDenied`.
+    pub fn open(settings: &SftpSettings, timeouts: Timeouts, interrupt: &Interrupt) -> Result<Self, DestinationError> {
+        let link = host_key::connect_to_trusted(settings, timeouts.connect, interrupt)?;
+        auth::log_in(&link, settings)?;
+        link.set_limit(timeouts.stall);
+        let location = location_of(settings);
+        let sftp = link.run(|| link.session.sftp()).map_err(|wire| {
+            let answered = matches!(wire, Wire::Ssh(_));
+            let error = wire.during(format!("the server does not offer SFTP to `{}`", settings.username));
+            match answered {
+                true => error.with_hint(no_sftp_hint()),
+                false => error,
+            }
+        })?;
+        let is_openssh = link.session.banner().is_some_and(|banner| banner.contains("OpenSSH"));
+        let directory = directory::ensure(&link, &sftp, &settings.path, &location)?;
+        Ok(SftpDestination {
+            sftp,
+            link,
+            directory,
+            location,
+            settings: settings.clone(),
+            timeouts,
+            is_openssh,
+            shell: None,
+            tells_space: None,
+        })
+    }
+
+    fn path_of(&self, name: &str) -> Result<String, DestinationError> {
+        check_name(name)?;
+        Ok(format!("{}/{name}", self.directory.trim_end_matches('/')))
+    }
+
+    fn what(&self, verb: &str, name: &str) -> String {
+        format!("failed to {verb} `{name}` at `{}`", self.location)
+    }
+
+    fn look_at(&self, path: &str) -> Result<Option<FileStat>, Wire> {
+        match self.link.run(|| self.sftp.lstat(Path::new(path))) {
+            Ok(found) => Ok(Some(found)),
+            Err(wire) if wire.is_missing() => Ok(None),
+            Err(wire) => Err(wire),
+        }
+    }
+
+    /// Whether the account has a shell that can compute SHA-256: it is asked for that of nothing.
+    fn has_shell(&mut self) -> Result<bool, Wire> {
+        if let Some(known) = self.shell {
+            return Ok(known);
+        }
+        let answer = exec::run(&self.link, "sha256sum", exec::PROBE_LIMIT)?;
+        let able = answer.is_some_and(|answer| exec::digest_of(&answer, "-").is_some());
+        tracing::debug!("`{}`: {}", self.location, if able { "has a shell" } else { "has no shell" });
+        self.shell = Some(able);
+        Ok(able)
+    }
+
+    /// `certain` is kept at the number of bytes from the beginning that are there without a gap.
+    fn write(
+        &self,
+        name: &str,
+        source: &mut dyn Source,
+        offset: u64,
+        certain: &mut u64,
+    ) -> Result<(), DestinationError> {
+        let what = || self.what("write", name);
+        let path = self.path_of(name)?;
+        let len_bytes = source.len_bytes();
+        let mut feed = Feed::start(source, offset)?;
+        let flags = match offset {
+            0 => OpenFlags::WRITE | OpenFlags::TRUNCATE,
+            _ => OpenFlags::WRITE,
+        };
+        let mut file = self
+            .link
+            .run(|| self.sftp.open_mode(Path::new(&path), flags, 0o640, OpenType::File))
+            .map_err(|wire| wire.during(what()))?;
+        if offset > 0 {
+            let held_bytes = self.link.run(|| file.stat()).map_err(|wire| wire.during(what()))?.size;
+            if held_bytes != Some(offset) {
+                let held = held_bytes.map_or("an unknown number of".to_owned(), |held| held.to_string());
+                // Of several connections that were cut, the server may go on for a moment with what it had received.
+                let late = self.settings.connections > 1 && held_bytes.is_some_and(|held| held > offset);
+                let kind = if late { ErrorKind::Unreachable } else { ErrorKind::Other };
+                return Err(DestinationError::new(kind, what())
+                    .caused_by(format!("it was to go on at byte {offset}, the file has {held} bytes")));
+            }
+        }
+        match lanes::worth(feed.left(), self.settings.connections) {
+            1 => transfer::send(&self.link, &mut file, &mut feed, offset, &what)?,
+            lanes => self.write_over(lanes, &mut file, &path, &mut feed, offset, certain, &what)?,
+        }
+        feed.finish()?;
+        *certain = len_bytes;
+        match self.link.run(|| file.fsync()) {
+            Ok(()) => {}
+            // An extension of OpenSSH's; others say that they do not know it, or only that it failed.
+            Err(wire) if wire.sftp_status() == Some(FX_OP_UNSUPPORTED) => {}
+            Err(wire) if wire.sftp_status() == Some(FX_FAILURE) && !self.is_openssh => {}
+            Err(wire) => return Err(wire.during(what())),
+        }
+        self.link.run(|| file.close()).map_err(|wire| wire.during(what()))?;
+        let held = self.look_at(&path).map_err(|wire| wire.during(what()))?.and_then(|found| found.size);
+        if held != Some(len_bytes) {
+            let held = held.map_or("no known size".to_owned(), |held| format!("{held} bytes"));
+            return Err(DestinationError::new(ErrorKind::Other, what())
+                .caused_by(format!("it has {held} instead of {len_bytes} bytes")));
+        }
+        Ok(())
+    }
+
+    /// Writes over several connections. What a failure leaves is a beginning of the file without holes, if the first connection
+    /// still lives.
+    #[expect(clippy::too_many_arguments, reason = "what one write is about, and nothing that belongs together")]
+    fn write_over(
+        &self,
+        lanes: u32,
+        file: &mut File,
+        path: &str,
+        feed: &mut Feed<'_>,
+        offset: u64,
+        certain: &mut u64,
+        what: &dyn Fn() -> String,
+    ) -> Result<(), DestinationError> {
+        let further = lanes::Further {
+            settings: &self.settings,
+            timeouts: self.timeouts,
+            interrupt: self.link.interrupt(),
+            count: lanes - 1,
+        };
+        let len_bytes = offset + feed.left();
+        let Err(trouble) = lanes::send(&self.link, &further, path, feed, offset, certain) else { return Ok(()) };
+        let error = match trouble {
+            lanes::Trouble::Wire(wire) if wire.sftp_status() == Some(FX_FAILURE) => {
+                transfer::explain(&self.link, file, wire, len_bytes - *certain, what())
+            }
+            trouble => trouble.during(what()),
+        };
+        match self.link.run(|| file.setstat(of_size(*certain))) {
+            Ok(()) => {}
+            // Whoever tries again over a new connection is told by the error.
+            Err(wire) if matches!(wire.kind(), ErrorKind::Unreachable | ErrorKind::Local) => {
+                tracing::debug!("`{path}` was left with gaps behind its first {certain} bytes: {wire}");
+            }
+            Err(wire) => {
+                tracing::debug!("`{path}` cannot be cut to its first {certain} bytes, so it is removed: {wire}");
+                let _ = self.link.run(|| self.sftp.unlink(Path::new(path)));
+                *certain = 0;
+            }
+        }
+        Err(error)
+    }
+}
+
+impl Destination for SftpDestination {
+    fn location(&self) -> String {
+        self.location.clone()
+    }
+
+    fn capabilities(&mut self) -> Capabilities {
+        let shell = self.has_shell().unwrap_or(false);
+        let free_space = match self.tells_space {
+            Some(known) => known,
+            None => self.free_space().is_ok_and(|told| told.is_some()),
+        };
+        Capabilities {
+            // OpenSSH links and unlinks (sftp-server.c, process_rename); others may overwrite.
+            move_refuses_to_clobber: self.is_openssh,
+            move_in_one_step: !self.is_openssh,
+            checksum_by_server: shell,
+            resume: true,
+            free_space,
+            server_clock: shell,
+        }
+    }
+
+    fn list(&mut self) -> Result<Vec<Entry>, DestinationError> {
+        let what = || format!("failed to list `{}`", self.location);
+        let mut directory =
+            self.link.run(|| self.sftp.opendir(Path::new(&self.directory))).map_err(|wire| wire.during(what()))?;
+        let mut entries = Vec::new();
+        loop {
+            let (path, mut found) = match self.link.run(|| directory.readdir()) {
+                Ok(next) => next,
+                Err(Wire::Ssh(end)) if end.code() == ErrorCode::Session(ERROR_FILE) => break,
+                Err(wire) => return Err(wire.during(what())),
+            };
+            let name = path.to_string_lossy().into_owned();
+            if name == "." || name == ".." {
+                continue;
+            }
+            if found.perm.is_none() || found.size.is_none() {
+                // Some servers list names only.
+                match self.path_of(&name).map(|path| self.look_at(&path))? {
+                    Ok(Some(looked)) => found = looked,
+                    Ok(None) => continue,
+                    Err(wire) => return Err(wire.during(what())),
+                }
+            }
+            entries.push(entry_of(name, &found));
+        }
+        self.link.run(|| directory.close()).map_err(|wire| wire.during(what()))?;
+        Ok(entries)
+    }
+
+    fn stat(&mut self, name: &str) -> Result<Option<Entry>, DestinationError> {
+        let path = self.path_of(name)?;
+        let found = self.look_at(&path).map_err(|wire| wire.during(self.what("look at", name)))?;
+        Ok(found.map(|found| entry_of(name.to_owned(), &found)))
+    }
+
+    fn put(&mut self, name: &str, source: &mut dyn Source, offset: u64) -> Result<(), DestinationError> {
+        let mut certain = offset;
+        let written = self.write(name, source, offset, &mut certain);
+        match self.settings.connections {
+            1 => written,
+            _ => written.map_err(|error| error.keeping(certain)),
+        }
+    }
+
+    fn keep_beginning(&mut self, name: &str, bytes: u64) -> Result<u64, DestinationError> {
+        let path = self.path_of(name)?;
+        match self.link.run(|| self.sftp.setstat(Path::new(&path), of_size(bytes))) {
+            Ok(()) => Ok(bytes),
+            Err(wire) if wire.kind() == ErrorKind::Unreachable => Err(wire.during(self.what("shorten", name))),
+            Err(_) => Ok(0),
+        }
+    }
+
+    fn get(&mut self, name: &str, offset: u64, sink: &mut Sink<'_>) -> Result<(), DestinationError> {
+        let what = || self.what("read", name);
+        let path = self.path_of(name)?;
+        let mut file = self.link.run(|| self.sftp.open(Path::new(&path))).map_err(|wire| wire.during(what()))?;
+        transfer::receive(&self.link, &mut file, offset, sink, &what)?;
+        self.link.run(|| file.close()).map_err(|wire| wire.during(what()))
+    }
+
+    fn move_new(&mut self, from: &str, to: &str) -> Result<(), DestinationError> {
+        let what = || format!("failed to rename `{from}` to `{to}` at `{}`", self.location);
+        let (source, target) = (self.path_of(from)?, self.path_of(to)?);
+        let taken =
+            || DestinationError::new(ErrorKind::AlreadyExists, what()).caused_by(format!("`{to}` exists already"));
+        let look = |path: &str| self.look_at(path).map_err(|wire| wire.during(what()));
+        if look(&target)?.is_some() {
+            return Err(taken());
+        }
+        // Without flags: the plain request of version 3, which must fail if the target exists.
+        let renamed =
+            self.link.run(|| self.sftp.rename(Path::new(&source), Path::new(&target), Some(RenameFlags::empty())));
+        match renamed {
+            Ok(()) => Ok(()),
+            Err(wire) if wire.sftp_status() == Some(FX_FAILURE) => {
+                match (look(&source)?, look(&target)?) {
+                    (Some(_), Some(_)) => Err(taken()),
+                    (None, _) => Err(DestinationError::new(ErrorKind::NotFound, what())
+                        .caused_by(format!("`{from}` does not exist"))),
+                    (Some(_), None) => Err(wire.during(what())),
+                }
+            }
+            Err(wire) => Err(wire.during(what())),
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), DestinationError> {
+        let path = self.path_of(name)?;
+        match self.link.run(|| self.sftp.unlink(Path::new(&path))) {
+            Err(wire) if !wire.is_missing() => Err(wire.during(self.what("delete", name))),
+            _ => Ok(()),
+        }
+    }
+
+    fn checksum(&mut self, name: &str) -> Result<Option<Digest>, DestinationError> {
+        let what = format!("failed to compute the checksum of `{name}` at `{}`", self.location);
+        let path = self.path_of(name)?;
+        let Some(found) = self.look_at(&path).map_err(|wire| wire.during(what.clone()))? else {
+            return Err(DestinationError::new(ErrorKind::NotFound, what).caused_by(format!("`{name}` does not exist")));
+        };
+        if !self.has_shell().map_err(|wire| wire.during(what.clone()))? {
+            return Ok(None);
+        }
+        let command = format!("sha256sum -- {}", exec::quoted(&path));
+        let answer = exec::run(&self.link, &command, exec::checksum_limit(found.size.unwrap_or(0)))
+            .map_err(|wire| wire.during(what))?;
+        let digest = answer.and_then(|answer| exec::digest_of(&answer, &path));
+        if digest.is_none() {
+            // The shell does not see what SFTP sees (another root, as a rule): no need to ask again.
+            tracing::debug!("`{}`: the shell gave no checksum of `{name}`", self.location);
+            self.shell = Some(false);
+        }
+        Ok(digest)
+    }
+
+    fn free_space(&mut self) -> Result<Option<u64>, DestinationError> {
+        let told = extended::free_space(&self.link, &self.directory)
+            .map_err(|wire| wire.during(format!("failed to ask for free space at `{}`", self.location)))?;
+        self.tells_space = Some(told.is_some());
+        Ok(told)
+    }
+
+    fn server_time(&mut self) -> Result<Option<DateTime<Utc>>, DestinationError> {
+        let what = format!("failed to ask for the time at `{}`", self.location);
+        if !self.has_shell().map_err(|wire| wire.during(what.clone()))? {
+            return Ok(None);
+        }
+        let answer = exec::run(&self.link, "date +%s", exec::PROBE_LIMIT).map_err(|wire| wire.during(what))?;
+        let seconds = answer.and_then(|answer| answer.trim().parse().ok());
+        Ok(seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0)))
+    }
+}
+
+/// What shortens a file, and changes nothing else.
+fn of_size(bytes: u64) -> FileStat {
+    FileStat { size: Some(bytes), uid: None, gid: None, perm: None, atime: None, mtime: None }
+}
+
+fn no_sftp_hint() -> Text {
+    text!(
+        "allow SFTP for this account on the server (`Subsystem sftp internal-sftp` in `sshd_config`); the directory of a chroot, and all above it, must belong to root and be writable by nobody else"
+            / "autorisez SFTP pour ce compte sur le serveur (`Subsystem sftp internal-sftp` dans `sshd_config`) ; le répertoire d'un chroot, et tous ceux au-dessus, doivent appartenir à root et n'être modifiables par personne d'autre"
+    )
+}
+
+fn entry_of(name: String, found: &FileStat) -> Entry {
+    let modified = found.mtime.and_then(|seconds| DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0));
+    Entry { name, size: found.size.unwrap_or(0), modified, is_file: found.is_file() }
+}
+
+pub(super) fn location_of(settings: &SftpSettings) -> String {
+    let port = if settings.port == 22 { String::new() } else { format!(":{}", settings.port) };
+    let host = if settings.host.contains(':') { format!("[{}]", settings.host) } else { settings.host.clone() };
+    let slash = if settings.path.starts_with('/') { "" } else { "/~/" };
+    let path = settings.path.trim_start_matches("~/");
+    format!("sftp://{}@{host}{port}{slash}{path}", settings.username)
+}
