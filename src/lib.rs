@@ -10,6 +10,8 @@ pub mod dump;
 pub mod error;
 pub mod exit_code;
 pub mod interrupt;
+pub mod logging;
+pub mod report;
 pub mod retention;
 pub mod source;
 pub mod step;
