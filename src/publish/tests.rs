@@ -1,0 +1,134 @@
+//! Publishing on a destination in memory, with scripted faults.
+
+use std::fs;
+
+use chrono::NaiveDate;
+
+use super::*;
+use crate::destination::memory::{Fault, MemoryServer, Operation};
+
+struct Bench {
+    dir: tempfile::TempDir,
+    server: MemoryServer,
+    pattern: NamePattern,
+    name: ArchiveName,
+    interrupt: Interrupt,
+    content: Vec<u8>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
+        fs::write(dir.path().join("a.tgz"), &content).unwrap();
+        let pattern = NamePattern::default();
+        let name = pattern.name(NaiveDate::from_ymd_opt(2026, 11, 20).unwrap(), 1);
+        Bench { dir, server: MemoryServer::new(), pattern, name, interrupt: Interrupt::default(), content }
+    }
+
+    fn publish(&self) -> Result<Publishing, DestinationError> {
+        let path = self.dir.path().join("a.tgz");
+        let archive = Publication {
+            path: &path,
+            name: &self.name,
+            bytes: self.content.len() as u64,
+            sha256: Digest(Sha256::digest(&self.content).into()),
+        };
+        let publisher = Publisher {
+            job: "shop",
+            pattern: &self.pattern,
+            verify: Verify::Checksum,
+            sidecar: true,
+            interrupt: &self.interrupt,
+            progress: &|_| {},
+        };
+        let mut destination = self.server.connect()?;
+        let mut listing = destination.list()?;
+        let publishing = publisher.publish(&mut destination, &archive, &mut listing)?;
+        let mut listed: Vec<String> =
+            listing.into_iter().filter(|entry| entry.is_file).map(|entry| entry.name).collect();
+        listed.sort();
+        let mut names = self.server.names();
+        names.sort();
+        assert_eq!(listed, names, "the listing was not kept up to date");
+        Ok(publishing)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = self.server.names();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn the_archive_and_its_sidecar_are_there_and_nothing_else() {
+    let bench = Bench::new();
+    let publishing = bench.publish().unwrap();
+    assert!(!publishing.was_there && publishing.warning.is_none());
+    assert_eq!(bench.names(), ["20261120.tgz", "20261120.tgz.sha256"]);
+    assert_eq!(bench.server.read("20261120.tgz").unwrap(), bench.content);
+    let sidecar = String::from_utf8(bench.server.read("20261120.tgz.sha256").unwrap()).unwrap();
+    assert_eq!(sidecar, format!("{}  20261120.tgz\n", Digest(Sha256::digest(&bench.content).into())));
+}
+
+#[test]
+fn the_same_content_under_the_name_is_nothing_to_do() {
+    let bench = Bench::new();
+    bench.publish().unwrap();
+    let puts = bench.server.count(Operation::Put);
+    assert!(bench.publish().unwrap().was_there);
+    assert_eq!(bench.server.count(Operation::Put), puts);
+}
+
+#[test]
+fn other_content_under_the_name_stays_and_ours_gets_a_suffix() {
+    for other in [b"something else".to_vec(), vec![7; 1_200_000]] {
+        let bench = Bench::new();
+        bench.server.write("20261120.tgz", &other);
+        bench.server.make_directory("20261120-2.tgz");
+        bench.server.write("20261120-3.tgz.sha256", b"an orphan");
+        assert_eq!(bench.publish().unwrap().name.as_str(), "20261120-4.tgz");
+        assert_eq!(bench.server.read("20261120.tgz").unwrap(), other);
+        assert_eq!(bench.server.read("20261120-4.tgz").unwrap(), bench.content);
+    }
+}
+
+#[test]
+fn our_leftover_is_resumed_only_if_it_is_a_true_beginning() {
+    let bench = Bench::new();
+    let part = bench.name.part_name("shop");
+    bench.server.write(&part, &bench.content[..500_000]);
+    bench.publish().unwrap();
+    assert_eq!(bench.server.read("20261120.tgz").unwrap(), bench.content);
+
+    let bench = Bench::new();
+    bench.server.write(&part, &vec![9; 500_000]);
+    bench.publish().unwrap();
+    assert_eq!(bench.server.read("20261120.tgz").unwrap(), bench.content);
+    assert_eq!(bench.names(), ["20261120.tgz", "20261120.tgz.sha256"]);
+}
+
+#[test]
+fn a_failed_upload_leaves_nothing_under_a_name_that_counts() {
+    let bench = Bench::new();
+    bench.server.script(Fault::new(Operation::Put, ErrorKind::Unreachable).after_bytes(100_000));
+    assert_eq!(bench.publish().unwrap_err().kind, ErrorKind::Unreachable);
+    assert!(bench.names().iter().all(|name| name.ends_with(".part")), "{:?}", bench.names());
+}
+
+#[test]
+fn a_move_that_happened_although_it_failed_is_recognised() {
+    let bench = Bench::new();
+    bench.server.script(Fault::new(Operation::MoveNew, ErrorKind::Unreachable).done_all_the_same());
+    assert_eq!(bench.publish().unwrap().name.as_str(), "20261120.tgz");
+}
+
+#[test]
+fn a_sidecar_that_cannot_be_written_is_a_warning() {
+    let bench = Bench::new();
+    bench.server.set_capacity(Some(bench.content.len() as u64 + 10));
+    let publishing = bench.publish().unwrap();
+    assert!(publishing.warning.is_some());
+    assert_eq!(bench.server.read("20261120.tgz").unwrap(), bench.content);
+}

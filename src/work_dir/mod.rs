@@ -1,0 +1,158 @@
+//! The work dir: what one run leaves for the next. State, lock, history, spool and outbox, each in a file of its own here.
+//!
+//! Everything is written so that a power cut at any instant leaves the old or the new content, never a mixture. Directories
+//! are 0700 and files 0600, for a dump is nobody else's business.
+
+pub mod history;
+pub mod lock;
+pub mod outbox;
+pub mod state;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The paths inside a job's work dir.
+#[derive(Clone, Debug)]
+pub struct WorkDir {
+    root: PathBuf,
+}
+
+impl WorkDir {
+    /// Makes the directory and its rooms if they are missing, and proves that they can be written.
+    ///
+    /// # Errors
+    /// What could not be made or written, and why.
+    pub fn prepare(root: &Path) -> io::Result<Self> {
+        let work_dir = WorkDir { root: root.to_owned() };
+        for dir in [root.to_owned(), work_dir.spool(), work_dir.outbox()] {
+            make_private_dir(&dir).map_err(|error| in_path(error, "create", &dir))?;
+        }
+        let probe = work_dir.root.join(".writable");
+        create_private(&probe)
+            .and_then(|_| fs::remove_file(&probe))
+            .map_err(|error| in_path(error, "write in", root))?;
+        Ok(work_dir)
+    }
+
+    /// The same paths without touching the disk.
+    pub fn at(root: &Path) -> Self {
+        WorkDir { root: root.to_owned() }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `state.json`
+    pub fn state_file(&self) -> PathBuf {
+        self.root.join("state.json")
+    }
+
+    /// `history.jsonl`
+    pub fn history_file(&self) -> PathBuf {
+        self.root.join("history.jsonl")
+    }
+
+    /// `lock`
+    pub fn lock_file(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// `spool/`: the zip that is being fetched.
+    pub fn spool(&self) -> PathBuf {
+        self.root.join("spool")
+    }
+
+    /// `outbox/`: archives that are verified but not published everywhere yet.
+    pub fn outbox(&self) -> PathBuf {
+        self.root.join("outbox")
+    }
+
+    /// Removes what a dead run left in the spool, but for a download that may be resumed.
+    ///
+    /// # Errors
+    /// When the spool cannot be read or a file not removed.
+    pub fn sweep_spool(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.spool())? {
+            let entry = entry?;
+            let resumable = entry.file_name().to_string_lossy().starts_with("source.zip");
+            if !resumable && entry.file_type()?.is_file() {
+                fs::remove_file(entry.path()).map_err(|error| in_path(error, "remove", &entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that may still be written here by us.
+    ///
+    /// # Errors
+    /// When the file system does not tell.
+    pub fn free_space(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+fn in_path(error: io::Error, doing: &str, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {doing} `{}`: {error}", path.display()))
+}
+
+fn make_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Creates or empties a file that only we can read.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Replaces a file's content in one step: after a power cut it holds the old content or the new one.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let mut file = create_private(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_parent(path)
+}
+
+/// Makes a rename, creation or deletion in the file's directory last.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_rooms_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a/b");
+        let work_dir = WorkDir::prepare(&root).unwrap();
+        for path in [&root, &work_dir.outbox(), &work_dir.spool()] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        replace(&work_dir.state_file(), b"{}").unwrap();
+        assert_eq!(fs::metadata(work_dir.state_file()).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_work_dir_that_cannot_be_made_names_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let error = WorkDir::prepare(&file.join("work")).unwrap_err().to_string();
+        assert!(error.contains("file/work"), "{error}");
+    }
+}
