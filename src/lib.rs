@@ -11,6 +11,7 @@ pub mod error;
 pub mod exit_code;
 pub mod interrupt;
 pub mod logging;
+pub mod pipeline;
 pub mod progress;
 pub mod publish;
 pub mod report;

@@ -1,0 +1,192 @@
+//! Step 6, `purge`: applies the retention policy of each destination that holds tonight's content, verified.
+
+use chrono::{DateTime, NaiveDate};
+use chrono_tz::Tz;
+
+use super::recorder::Notes;
+use super::site::Site;
+use crate::archive_name::ArchiveName;
+use crate::config::settings::{DestinationSettings, Settings};
+use crate::destination::{Destination, DestinationError, Entry, ErrorKind};
+use crate::error::{Failure, while_doing};
+use crate::interrupt::Interrupt;
+use crate::report::DestinationResult;
+use crate::retention::{Plan, Refusal, Situation, Verdict, plan};
+use crate::step::Step;
+use crate::text;
+use crate::text::Text;
+use crate::work_dir::state::{DestinationState, State};
+
+/// The retention plan of one destination, or `None` if it has no policy.
+pub fn plan_for(
+    settings: &Settings,
+    destination: &DestinationSettings,
+    listing: &[Entry],
+    known: Option<&DestinationState>,
+    today: NaiveDate,
+    trusted_day: Option<NaiveDate>,
+) -> Option<Plan> {
+    let policy = destination.retention.as_ref()?;
+    let archives = super::site::archives_in(listing, &settings.archive.name);
+    let situation = Situation {
+        today,
+        current: known.and_then(|known| known.published.as_ref()).map(|published| published.name.clone()),
+        last_run: trusted_day,
+        known_to_state: known.map_or(0, |known| known.archives),
+    };
+    Some(plan(&archives, policy, &situation))
+}
+
+/// Deletes one archive, its sidecar first: what remains after a cut is an archive that goes next night, never a stray sidecar.
+///
+/// # Errors
+/// Whatever the destination said.
+pub fn delete(
+    session: &mut dyn Destination,
+    listing: &mut Vec<Entry>,
+    archive: &ArchiveName,
+) -> Result<(), DestinationError> {
+    for name in [archive.sidecar(), archive.to_string()] {
+        if listing.iter().any(|entry| entry.name == name && entry.is_file) {
+            session.remove(&name)?;
+            listing.retain(|entry| entry.name != name);
+        }
+    }
+    Ok(())
+}
+
+/// What purging needs.
+pub struct Purging<'a> {
+    /// The job.
+    pub settings: &'a Settings,
+    /// The job's time.
+    pub now: DateTime<Tz>,
+    /// Only says what would go.
+    pub dry_run: bool,
+    /// Asked between two archives.
+    pub interrupt: &'a Interrupt,
+}
+
+impl Purging<'_> {
+    /// Purges where it is due. What one archive or destination refuses is noted; the others go on.
+    ///
+    /// # Errors
+    /// The code of an interruption.
+    pub fn purge(&self, sites: &mut [Site<'_>], state: &mut State, notes: &mut Notes<'_>) -> Result<(), Failure> {
+        let mut total = 0;
+        let (mut leap, mut believed) = (false, false);
+        for site in sites.iter_mut() {
+            let name = site.settings.name.clone();
+            let _span = tracing::info_span!("at", destination = name.as_str()).entered();
+            let Some(plan) = self.due(site, state, notes) else { continue };
+            leap |= matches!(plan.refusal, Some(Refusal::ClockJumped { .. }));
+            believed |= plan.refusal.is_none();
+            for verdict in plan.purge() {
+                self.interrupt.check().map_err(|error| Failure::new(Step::Purge, error))?;
+                if !self.purge_one(site, verdict, notes) {
+                    break;
+                }
+            }
+            total += site.report.purged.len();
+            if !self.dry_run {
+                if let Some(known) = state.destinations.get_mut(&name) {
+                    known.archives = site.archives(&self.settings.archive.name).len();
+                }
+                site.note_held(&self.settings.archive.name);
+            }
+        }
+        if believed && !leap {
+            state.trusted_day = Some(self.now.date_naive());
+        }
+        notes.detail(if self.dry_run {
+            text!("would purge {total}" / "purgerait {total}")
+        } else {
+            text!("{total} purged" / "archives purgées : {total}")
+        });
+        Ok(())
+    }
+
+    /// What is to go at a destination; `None` if nothing may be looked at there.
+    fn due(&self, site: &mut Site<'_>, state: &State, notes: &mut Notes<'_>) -> Option<Plan> {
+        let name = &site.settings.name;
+        // Without a listing there is nothing to judge.
+        site.session.as_ref()?;
+        let holds =
+            matches!(site.report.result, DestinationResult::Published { .. } | DestinationResult::Unchanged { .. });
+        if !holds && !self.dry_run {
+            tracing::info!("0 purged, because tonight's content is not verified there");
+            site.report.purge_note = Some(text!(
+                "nothing purged: tonight's content is not verified there"
+                    / "rien n'est purgé : le contenu de cette nuit n'y est pas vérifié"
+            ));
+            return None;
+        }
+        if site.name_taken {
+            tracing::info!("0 purged, because somebody else's file bears an archive's name here");
+            site.report.purge_note = Some(text!(
+                "nothing purged: somebody else's file bears an archive's name here; two jobs need two directories, or two patterns in `archive.name`"
+                    / "rien n'est purgé : le fichier de quelqu'un d'autre porte ici le nom d'une archive ; deux travaux demandent deux répertoires, ou deux modèles dans `archive.name`"
+            ));
+            return None;
+        }
+        let known = state.destination(name, &site.report.location);
+        // An empty directory where archives were is no reason to believe what was put there just now.
+        let listing: &[Entry] = if site.lost_all { &[] } else { &site.listing };
+        let today = self.now.date_naive();
+        let Some(plan) = plan_for(self.settings, site.settings, listing, known, today, state.trusted_day) else {
+            tracing::info!("0 purged, because this destination has no `retention`");
+            return None;
+        };
+        for verdict in &plan.verdicts {
+            let word = if verdict.keep { "keep" } else { "purge" };
+            tracing::info!("{word} `{}`: {}", verdict.archive, verdict.because());
+        }
+        let summary = plan.summary();
+        tracing::info!("{summary}");
+        if let Some(refusal) = &plan.refusal {
+            let hint = refusal.hint();
+            notes.warn_about(
+                Some(name),
+                Text::new(format!("{}; {}", summary.en, hint.en), format!("{} ; {}", summary.fr, hint.fr)),
+            );
+            site.report.purge_note = Some(summary);
+        }
+        Some(plan)
+    }
+
+    /// Whether to go on with this destination.
+    fn purge_one(&self, site: &mut Site<'_>, verdict: &Verdict, notes: &mut Notes<'_>) -> bool {
+        let name = &site.settings.name;
+        let archive = verdict.archive.to_string();
+        if self.dry_run {
+            tracing::info!("would purge `{archive}`: {}", verdict.because());
+            site.report.purged.push(archive);
+            return true;
+        }
+        let Some(session) = site.session.as_mut() else { return false };
+        match delete(session.as_mut(), &mut site.listing, &verdict.archive) {
+            Ok(()) => {
+                tracing::info!("purged `{archive}`: {}", verdict.because());
+                site.report.purged.push(archive);
+                true
+            }
+            Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Auth | ErrorKind::Untrusted) => {
+                let summary = error.summary();
+                let what = format!("failed to purge `{archive}` at `{}`", site.report.location);
+                let failure = Failure::new(Step::Purge, while_doing(what)(error)).summed_up(summary);
+                notes.fail(Some(name), failure);
+                false
+            }
+            Err(error) => {
+                notes.warn_about(
+                    Some(name),
+                    text!(
+                        "`{archive}` should go but could not be deleted: {error}; it is tried again next night"
+                            / "`{archive}` devait être purgée mais n'a pas pu être supprimée : {error} ; nouvel essai la nuit prochaine"
+                    ),
+                );
+                true
+            }
+        }
+    }
+}
