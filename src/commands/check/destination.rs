@@ -1,0 +1,143 @@
+//! A destination by a real probe: connect, authenticate, list, put, stat, read back, rename, delete a few bytes.
+
+use chrono::Utc;
+
+use super::{CLOCK_TOLERANCE, Checklist};
+use crate::config::settings::{DestinationSettings, Protocol};
+use crate::destination::{self, Destination, DestinationError, ErrorKind};
+use crate::error::while_doing;
+use crate::exit_code::ExitCode;
+use crate::interrupt::Interrupt;
+use crate::publish::Bytes;
+use crate::text;
+use crate::text::Language;
+use crate::units::{show_duration, show_size};
+
+/// What a probe needs.
+pub(super) struct Probing<'a> {
+    interrupt: &'a Interrupt,
+    /// Size of tonight's zip, if it is known, to judge the free space by.
+    zip_bytes: Option<u64>,
+}
+
+impl<'a> Probing<'a> {
+    pub(super) fn of(interrupt: &'a Interrupt, zip_bytes: Option<u64>) -> Self {
+        Probing { interrupt, zip_bytes }
+    }
+}
+
+/// What was written, to see whether it comes back.
+const PROBE: &[u8] = b"archive check: this file may be deleted\n";
+
+pub(super) fn check(settings: &DestinationSettings, probing: &Probing<'_>, list: &mut Checklist<'_>) {
+    let area = settings.name.as_str();
+    let location = destination::location(settings);
+    let mut quick = settings.clone();
+    // A person is waiting: one attempt tells enough.
+    quick.retries = 0;
+    let failed = |what: String, error: DestinationError| {
+        let code = if error.kind == ErrorKind::Local { ExitCode::Pack } else { ExitCode::Upload };
+        (while_doing(what)(error), code)
+    };
+    let mut session = match destination::connect(&quick, probing.interrupt) {
+        Ok(session) => session,
+        Err(error) => {
+            let (error, code) = failed(format!("failed to reach `{location}`"), error);
+            list.fail(area, &error, code);
+            return;
+        }
+    };
+    match probe(session.as_mut()) {
+        Ok(done) => list.ok(area, format!("`{location}`: {done}")),
+        Err((doing, error)) => {
+            let (error, code) = failed(format!("failed to {doing} at `{location}`"), error);
+            list.fail(area, &error, code);
+            return;
+        }
+    }
+    let here = matches!(settings.protocol, Protocol::Local(_));
+    describe(session.as_mut(), here, area, list);
+    check_space(session.as_mut(), area, probing.zip_bytes, list);
+    check_clock(session.as_mut(), area, list);
+    if settings.retention.is_none() {
+        list.warn(
+            area,
+            "no `retention`: nothing is ever purged here",
+            Some(text!(
+                "set `retention = {{ keep_days = 30 }}`, or mind the free space yourself"
+                    / "indiquez `retention = {{ keep_days = 30 }}`, ou surveillez vous-même l'espace libre"
+            )),
+        );
+    }
+}
+
+/// Does with a few bytes what a run does with an archive; says what was being done when it failed.
+fn probe(session: &mut dyn Destination) -> Result<String, (&'static str, DestinationError)> {
+    let unique = format!("{}-{}", std::process::id(), fastrand::u32(..));
+    let (part, last) = (format!(".archive-check-{unique}.part"), format!(".archive-check-{unique}"));
+    let listed = session.list().map_err(|error| ("list the directory", error))?.len();
+    let result = exercise(session, &part, &last);
+    // Whatever happened, nothing stays behind; the first error is the one worth showing.
+    let cleaned = [part, last].iter().map(|name| session.remove(name)).collect::<Result<Vec<()>, _>>();
+    result?;
+    cleaned.map_err(|error| ("delete the test file", error))?;
+    Ok(format!("wrote, read, renamed and deleted a test file; {listed} entries listed"))
+}
+
+fn exercise(session: &mut dyn Destination, part: &str, last: &str) -> Result<(), (&'static str, DestinationError)> {
+    session.put(part, &mut Bytes::new(PROBE), 0).map_err(|error| ("write a test file", error))?;
+    let size = session.stat(part).map_err(|error| ("look at the test file", error))?.map(|entry| entry.size);
+    let mut back = Vec::new();
+    let mut sink = |bytes: &[u8]| {
+        back.extend_from_slice(bytes);
+        Ok(())
+    };
+    session.get(part, 0, &mut sink).map_err(|error| ("read the test file back", error))?;
+    if back != PROBE || size != Some(PROBE.len() as u64) {
+        let error = DestinationError::new(ErrorKind::Other, "what came back is not what was written");
+        return Err(("read the test file back", error));
+    }
+    session.move_new(part, last).map_err(|error| ("rename the test file", error))
+}
+
+fn describe(session: &mut dyn Destination, here: bool, area: &str, list: &mut Checklist<'_>) {
+    let can = session.capabilities();
+    let mut words = vec![match can.checksum_by_server {
+        _ if here => "each archive is read back to compare checksums",
+        true => "the server computes checksums",
+        false => "no checksums by the server: each archive is read back",
+    }];
+    words.push(if can.move_refuses_to_clobber { "renaming never overwrites" } else { "looks before it renames" });
+    words.push(if can.resume { "a cut upload is resumed" } else { "a cut upload starts again" });
+    list.ok(area, words.join("; "));
+}
+
+fn check_space(session: &mut dyn Destination, area: &str, zip_bytes: Option<u64>, list: &mut Checklist<'_>) {
+    match session.free_space() {
+        Ok(Some(free)) => {
+            let shown = show_size(free, Language::En);
+            match zip_bytes {
+                Some(bytes) if free < bytes.saturating_mul(3) => list.warn(
+                    area,
+                    format!("{shown} free, room for less than three archives like today's zip"),
+                    Some(text!(
+                        "free some space, or shorten `retention`" / "libérez de la place, ou raccourcissez `retention`"
+                    )),
+                ),
+                _ => list.ok(area, format!("{shown} free")),
+            }
+        }
+        Ok(None) => list.skip(area, "the server does not tell its free space"),
+        Err(error) => list.warn(area, format!("free space not known: {error}"), None),
+    }
+}
+
+fn check_clock(session: &mut dyn Destination, area: &str, list: &mut Checklist<'_>) {
+    if let Ok(Some(theirs)) = session.server_time() {
+        let apart = (theirs - Utc::now()).abs().to_std().unwrap_or_default();
+        if apart > CLOCK_TOLERANCE {
+            let shown = show_duration(apart, Language::En);
+            list.warn(area, format!("its clock and this machine's are {shown} apart"), None);
+        }
+    }
+}

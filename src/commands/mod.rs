@@ -1,0 +1,104 @@
+//! The commands: each takes its arguments and an [`Output`], and ends in an exit code.
+
+mod check;
+mod init;
+mod list;
+mod prune;
+mod run;
+mod trust;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
+use crate::cli::{Cli, Command, ConfigArg};
+use crate::config::settings::{DestinationSettings, Settings};
+use crate::config::{self, Loaded};
+use crate::error::{Failure, explained, render, while_doing};
+use crate::exit_code::ExitCode;
+use crate::output::Output;
+use crate::step::Step;
+use crate::text;
+use crate::work_dir::WorkDir;
+use crate::work_dir::state::State;
+
+/// Runs the command; everything that went wrong has been shown when this returns.
+pub fn execute(cli: &Cli) -> ExitCode {
+    // One TLS implementation for everybody; an error only says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let json = match &cli.command {
+        Command::Run(args) => args.json,
+        Command::Check(args) => args.json,
+        Command::List(args) => args.json,
+        Command::Prune(_) | Command::Trust(_) | Command::Init(_) => false,
+    };
+    let output = Output::new(cli.verbosity, json);
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args, cli.verbosity, &output),
+        Command::Check(args) => check::check(args, cli.verbosity, &output),
+        Command::List(args) => list::list(args, cli.verbosity, &output),
+        Command::Prune(args) => prune::prune(args, cli.verbosity, &output),
+        Command::Trust(args) => trust::trust(args, cli.verbosity, &output),
+        Command::Init(args) => init::init(args, &output),
+    };
+    result.unwrap_or_else(|failure| {
+        output.error(&render(&failure.error));
+        failure.code
+    })
+}
+
+/// The configuration, or a failure that shows all its problems.
+fn load(args: &ConfigArg, output: &Output) -> Result<Settings, Failure> {
+    let Loaded { settings, warnings } = config::load(args.config.as_deref()).map_err(config_failure)?;
+    if !output.quiet {
+        for warning in warnings {
+            output.error(&format!("warning: {warning}\n"));
+        }
+    }
+    Ok(settings)
+}
+
+fn config_failure(error: config::ConfigError) -> Failure {
+    Failure::new(Step::Start, while_doing("the configuration cannot be used")(error)).with_code(ExitCode::Config)
+}
+
+/// The destinations that `--destination` names: all of them, or one.
+fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a DestinationSettings>, Failure> {
+    let all = &settings.destinations;
+    let Some(name) = name else { return Ok(all.iter().collect()) };
+    let known: Vec<String> = all.iter().map(|destination| format!("`{}`", destination.name)).collect();
+    let known = known.join(", ");
+    match all.iter().find(|destination| destination.name == name) {
+        Some(destination) => Ok(vec![destination]),
+        None => Err(Failure::new(
+            Step::Start,
+            explained(
+                format!("there is no destination `{name}` in `{}`", settings.config_path.display()),
+                text!("it has {known}" / "elle contient {known}"),
+            ),
+        )),
+    }
+}
+
+/// The time in the job's time zone.
+fn now(settings: &Settings) -> DateTime<Tz> {
+    Utc::now().with_timezone(&settings.timezone)
+}
+
+/// What the last run knew, for commands that only look; nothing is moved aside or written.
+fn peek_state(settings: &Settings) -> State {
+    let path = WorkDir::at(&settings.work_dir).state_file();
+    std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+/// Prints what `--json` asked for.
+fn print_result(text: &str, output: &Output) -> Result<(), Failure> {
+    output.result(text).map_err(|error| {
+        let error = anyhow::Error::new(error).context("failed to write the result to standard output");
+        Failure::new(Step::Report, error).with_code(ExitCode::Other)
+    })
+}
+
+/// The machine's name, for reports.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
