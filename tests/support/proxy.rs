@@ -1,0 +1,338 @@
+//! A TCP proxy between a client and a real server, where faults are put: cut, stall, delay, refuse.
+//!
+//! Each connection takes the next [`Plan`] that was set; when none is left, it is passed through. The delay is a queue:
+//! every byte arrives so much later, and as many may be under way as the two sides allow, as on a long line.
+//!
+//! ```ignore
+//! let proxy = Proxy::start(server.port());
+//! proxy.next(Plan::pass().up(Fault::ResetAfter(size / 2)));       // the next upload is cut half way, then all is well
+//! proxy.set_delay(Duration::from_millis(15));                     // 30 ms round trip, for new connections
+//! proxy.refuse(true);                                             // connection refused, until `false`
+//! wait::until("a megabyte", || proxy.bytes_up() > 1_000_000);
+//! proxy.cut_all();                                                // resets every open connection
+//! ```
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::https::wire::wait_until_delivered;
+
+/// What happens in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fault {
+    #[default]
+    None,
+    /// After so many bytes, which still arrive, both sides get a TCP reset.
+    ResetAfter(u64),
+    /// After so many bytes, which still arrive, both sides get an orderly end.
+    CloseAfter(u64),
+    /// After so many bytes nothing moves in this direction any more; the connection stays.
+    StallAfter(u64),
+}
+
+/// What happens to one connection. Up is from the client to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Plan {
+    up: Fault,
+    down: Fault,
+}
+
+/// The proxy; all its connections end when it is dropped.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    acceptor: Mutex<Option<Acceptor>>,
+}
+
+struct Acceptor {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Shared {
+    server: SocketAddr,
+    plans: Mutex<VecDeque<Plan>>,
+    always: Mutex<Plan>,
+    delay: Mutex<Duration>,
+    open: Mutex<Vec<Arc<Connection>>>,
+    connections: AtomicU64,
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+struct Connection {
+    client: TcpStream,
+    server: TcpStream,
+    cut: AtomicBool,
+}
+
+/// What travels through the queue of one direction.
+enum Piece {
+    Bytes(Instant, Vec<u8>),
+    /// The sender has closed its half.
+    End(Instant),
+    Cut {
+        reset: bool,
+    },
+}
+
+impl Plan {
+    /// Everything passes.
+    pub fn pass() -> Self {
+        Self::default()
+    }
+
+    /// A fault from the client to the server.
+    pub fn up(self, fault: Fault) -> Self {
+        Self { up: fault, ..self }
+    }
+
+    /// A fault from the server to the client.
+    pub fn down(self, fault: Fault) -> Self {
+        Self { down: fault, ..self }
+    }
+}
+
+impl Proxy {
+    /// A proxy on a free port to a server on 127.0.0.1.
+    pub fn start(server_port: u16) -> Self {
+        let shared = Arc::new(Shared {
+            server: SocketAddr::from(([127, 0, 0, 1], server_port)),
+            plans: Mutex::default(),
+            always: Mutex::default(),
+            delay: Mutex::default(),
+            open: Mutex::default(),
+            connections: AtomicU64::new(0),
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
+        let address = listener.local_addr().expect("bound");
+        let acceptor = Mutex::new(Some(Acceptor::start(listener, &shared)));
+        Self { shared, address, acceptor }
+    }
+
+    /// The port for the client.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The plan of the next connection; called again, of the one after.
+    pub fn next(&self, plan: Plan) {
+        self.shared.plans.lock().unwrap().push_back(plan);
+    }
+
+    /// The plan of every connection for which [`next`](Self::next) says nothing.
+    pub fn always(&self, plan: Plan) {
+        *self.shared.always.lock().unwrap() = plan;
+    }
+
+    /// How much later each direction's bytes arrive, in connections from now on.
+    pub fn set_delay(&self, delay: Duration) {
+        *self.shared.delay.lock().unwrap() = delay;
+    }
+
+    /// Closes the port (`true`) or opens it again; connections that exist stay.
+    pub fn refuse(&self, refuse: bool) {
+        let mut acceptor = self.acceptor.lock().unwrap();
+        if refuse {
+            if let Some(acceptor) = acceptor.take() {
+                acceptor.stop(self.address);
+            }
+        } else if acceptor.is_none() {
+            let listener = super::wait::some("the proxy's own port", || TcpListener::bind(self.address).ok());
+            *acceptor = Some(Acceptor::start(listener, &self.shared));
+        }
+    }
+
+    /// Resets every open connection now.
+    pub fn cut_all(&self) {
+        for connection in self.shared.open.lock().unwrap().iter() {
+            connection.cut(true);
+        }
+    }
+
+    /// Connections that came so far.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are open now.
+    pub fn open_connections(&self) -> usize {
+        self.shared.open.lock().unwrap().len()
+    }
+
+    /// Bytes delivered to the server so far.
+    pub fn bytes_up(&self) -> u64 {
+        self.shared.up.load(Ordering::SeqCst)
+    }
+
+    /// Bytes delivered to clients so far.
+    pub fn bytes_down(&self) -> u64 {
+        self.shared.down.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.refuse(true);
+        self.cut_all();
+    }
+}
+
+impl Acceptor {
+    fn start(listener: TcpListener, shared: &Arc<Shared>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (seen, shared) = (Arc::clone(&stop), Arc::clone(shared));
+        let thread = thread::spawn(move || {
+            for client in listener.incoming() {
+                if seen.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Ok(client) = client {
+                    shared.connections.fetch_add(1, Ordering::SeqCst);
+                    let shared = Arc::clone(&shared);
+                    thread::spawn(move || pass(client, &shared));
+                }
+            }
+        });
+        Self { thread, stop }
+    }
+
+    fn stop(self, address: SocketAddr) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _wakes_it = TcpStream::connect(address);
+        self.thread.join().expect("the acceptor does not panic");
+    }
+}
+
+impl Connection {
+    /// Ends both sides. A reset is what closing does with a linger of zero, once the last handle is dropped; shutting
+    /// down the reading halves sends nothing and wakes the threads that hold them.
+    fn cut(&self, reset: bool) {
+        self.cut.store(true, Ordering::SeqCst);
+        for stream in [&self.client, &self.server] {
+            if reset {
+                let _already_closed = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            }
+            let _already_closed = stream.shutdown(if reset { Shutdown::Read } else { Shutdown::Both });
+        }
+    }
+}
+
+/// Passes one connection through until it ends.
+fn pass(client: TcpStream, shared: &Arc<Shared>) {
+    let plan = shared.plans.lock().unwrap().pop_front().unwrap_or(*shared.always.lock().unwrap());
+    let delay = *shared.delay.lock().unwrap();
+    // A server that refuses shows to the client as a connection that ends at once.
+    let Ok(server) = TcpStream::connect(shared.server) else { return };
+    for stream in [&client, &server] {
+        let _only_slower = stream.set_nodelay(true);
+        // So that a writer whose peer does not read still notices a cut.
+        stream.set_write_timeout(Some(Duration::from_millis(50))).expect("not zero");
+    }
+    let connection = Arc::new(Connection { client, server, cut: AtomicBool::new(false) });
+    shared.open.lock().unwrap().push(Arc::clone(&connection));
+    thread::scope(|scope| {
+        for (fault, up) in [(plan.up, true), (plan.down, false)] {
+            // 64 MiB under way at most: a gigabit at half a second.
+            let (into, from) = sync_channel(1024);
+            let connection = &connection;
+            scope.spawn(move || receive(connection, up, fault, delay, &into));
+            let counter = if up { &shared.up } else { &shared.down };
+            scope.spawn(move || deliver(connection, up, &from, counter));
+        }
+    });
+    shared.open.lock().unwrap().retain(|other| !Arc::ptr_eq(other, &connection));
+}
+
+/// Reads one side, and puts what it reads into the queue with the time at which it is due.
+fn receive(connection: &Connection, up: bool, fault: Fault, delay: Duration, queue: &SyncSender<Piece>) {
+    let mut source = if up { &connection.client } else { &connection.server };
+    let limit = match fault {
+        Fault::None => u64::MAX,
+        Fault::ResetAfter(bytes) | Fault::CloseAfter(bytes) | Fault::StallAfter(bytes) => bytes,
+    };
+    let mut left = limit;
+    let mut buffer = vec![0; 64 * 1024];
+    while left > 0 {
+        let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let count = match source.read(&mut buffer[..want]) {
+            Ok(count) if count > 0 => count,
+            Ok(_) if !connection.cut.load(Ordering::SeqCst) => {
+                let _ended = queue.send(Piece::End(Instant::now() + delay));
+                return;
+            }
+            // A reset on one side becomes a reset on the other.
+            _ => {
+                let _ended = queue.send(Piece::Cut { reset: true });
+                return;
+            }
+        };
+        left -= count as u64;
+        if queue.send(Piece::Bytes(Instant::now() + delay, buffer[..count].to_vec())).is_err() {
+            return;
+        }
+    }
+    match fault {
+        Fault::ResetAfter(_) | Fault::CloseAfter(_) => {
+            let _ended = queue.send(Piece::Cut { reset: matches!(fault, Fault::ResetAfter(_)) });
+        }
+        // The socket stays open and unread, even when the client gives up, until `cut_all` or the proxy's end.
+        _ => {
+            while !connection.cut.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+/// Writes what is due to the other side.
+fn deliver(connection: &Connection, up: bool, queue: &Receiver<Piece>, counter: &AtomicU64) {
+    let target = if up { &connection.server } else { &connection.client };
+    for piece in queue {
+        match piece {
+            Piece::Bytes(due, bytes) => {
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+                if write(connection, target, &bytes, counter).is_err() {
+                    connection.cut(true);
+                    return;
+                }
+            }
+            Piece::End(due) => {
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+                let _already_closed = target.shutdown(Shutdown::Write);
+                return;
+            }
+            Piece::Cut { reset } => {
+                wait_until_delivered(target);
+                connection.cut(reset);
+                return;
+            }
+        }
+    }
+}
+
+fn write(connection: &Connection, mut target: &TcpStream, bytes: &[u8], counter: &AtomicU64) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        if connection.cut.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        match target.write(rest) {
+            Ok(count) => {
+                rest = &rest[count..];
+                counter.fetch_add(count as u64, Ordering::SeqCst);
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
