@@ -1,0 +1,62 @@
+//! What every destination promises, stated once and asked of each of them: `sftp-shell::move_new_refuses_to_clobber`.
+//!
+//! A further protocol is one [`Protocol`](server::Protocol) in [`PROTOCOLS`], with a `Server` behind it that says how it is
+//! reached, what lies on its disk, and what it must be able to do. The cases do not know any protocol.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod contract;
+mod faults;
+mod local;
+mod memory;
+mod names;
+mod network;
+mod server;
+mod sftp;
+mod sources;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use server::{Case, Protocol};
+use support::harness::Suite;
+
+/// Everything that is tested.
+const PROTOCOLS: &[Protocol] = &[memory::PROTOCOL, local::PROTOCOL, sftp::SHELL, sftp::CHROOT];
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    let cases: Vec<Case> =
+        [contract::CASES, names::CASES, sources::CASES, faults::CASES, network::CASES].concat().into_iter().collect();
+    let mut ran = Vec::new();
+    for protocol in PROTOCOLS {
+        let count = Arc::new(AtomicUsize::new(0));
+        ran.push((protocol.name, Arc::clone(&count)));
+        for case in cases.iter().filter(|case| protocol.features.contains(&case.feature)) {
+            let (needs, start, run, count) =
+                (protocol.needs_for(case.feature), protocol.start, case.run, count.clone());
+            suite.case(format!("{}::{}", protocol.name, case.name), &needs, move || {
+                count.fetch_add(1, Ordering::SeqCst);
+                run(&*start())
+            });
+        }
+        for what in protocol.refusals {
+            let (start, count) = (protocol.start, count.clone());
+            suite.case(format!("{}::{what}_is_refused_at_once", protocol.name), protocol.needs, move || {
+                count.fetch_add(1, Ordering::SeqCst);
+                access::is_refused_at_once(&*start(), what)
+            });
+        }
+    }
+    let code = suite.run();
+    // A name on the command line asks for less than everything.
+    let everything = std::env::args().skip(1).all(|argument| argument.starts_with("--test-threads"));
+    for (name, ran) in ran.into_iter().filter(|_| everything) {
+        let missing = PROTOCOLS.iter().find(|one| one.name == name).is_some_and(Protocol::is_missing);
+        assert!(missing || ran.load(Ordering::SeqCst) > 0, "no case ran for `{name}`: its suite proves nothing");
+    }
+    code
+}
