@@ -1,0 +1,221 @@
+//! `connections = 4`: one temporary file is written over several connections, and whatever happens to them, no archive ever
+//! has a hole.
+//!
+//! Most cases use `verify = "size"`: with checksums, a hole would be found and mended, and the test would see nothing of it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::job::Job;
+use crate::support::binary::Signal;
+use crate::support::harness::{Need, Suite};
+use crate::support::proxy::{Fault, Plan, Proxy};
+use crate::support::sshd::{Account, Place, Sshd};
+use crate::support::wait;
+
+const NEEDS: &[Need] = &[Need::Faketime, Need::Sshd];
+const NIGHT: &str = "2026-11-20 01:00:00";
+const NAME: &str = "20261120.tgz";
+const PART: &str = ".20261120.tgz.boutique.part";
+const SIZE: usize = 40_000_000;
+/// Slow enough for every connection to have its part, whatever else the machine does.
+const SLOWLY: &str = "bandwidth_limit = \"20 MB/s\"\n";
+
+/// Bytes that do not compress, so that the archive is as large as they are.
+fn noise() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(&mut next).flatten().take(SIZE).collect()
+}
+
+struct Setup {
+    job: Job,
+    server: Sshd,
+    proxy: Proxy,
+    place: Place,
+    dump: Vec<u8>,
+}
+
+impl Setup {
+    /// A job whose only destination is reached through the proxy, with four connections.
+    fn new(more: &str) -> Self {
+        let server = Sshd::builder().start();
+        let proxy = Proxy::start(server.port());
+        let place = server.place(Account::Own);
+        let mut job = Job::new();
+        let keys = format!("connections = 4\n{more}");
+        job.destinations = Job::sftp("nas", proxy.port(), &place, &server.key(), &server.fingerprint(), &keys);
+        job.dump = "complete = \"off\"\nmin_size = \"1 B\"\n".into();
+        job.rest = "[log]\nlevel = \"debug\"\n".into();
+        let dump = noise();
+        job.publish(&dump);
+        Setup { job, server, proxy, place, dump }
+    }
+
+    fn patiently(mut self) -> Self {
+        self.job.destinations = self.job.destinations.replace("retries = 0", "retries = 4");
+        self
+    }
+
+    /// The archive is there, alone, and holds the dump.
+    fn is_published(&self) -> anyhow::Result<()> {
+        let names = Job::names(&self.place.local);
+        ensure!(names == [NAME, "20261120.tgz.sha256"], "{names:?}\n{}", self.job.log());
+        ensure!(Job::unpacked(&self.place.local.join(NAME)) == self.dump, "another content\n{}", self.job.log());
+        Ok(())
+    }
+
+    /// The archive that waits in the outbox.
+    fn waiting(&self) -> PathBuf {
+        self.job.path("work/outbox").join(&self.job.waiting()[0])
+    }
+
+    fn sent_over(&self, connections: u32) -> anyhow::Result<()> {
+        let line = format!("sent over {connections} connections");
+        ensure!(self.job.log().contains(&line), "not {line}:\n{}", self.job.log());
+        Ok(())
+    }
+}
+
+pub fn cases(suite: &mut Suite) {
+    suite.case("connections::four_of_them_write_one_archive", NEEDS, || {
+        let setup = Setup::new(SLOWLY);
+        let done = setup.job.night(NIGHT);
+        ensure!(done.code == 0, "{done}\n{}\n{}", setup.job.log(), setup.server.log());
+        setup.is_published()?;
+        setup.sent_over(4)?;
+        ensure!(setup.proxy.connections() == 4, "{} connections", setup.proxy.connections());
+        ensure!(done.peak_memory_bytes < 48 << 20, "{} bytes of memory", done.peak_memory_bytes);
+        Ok(())
+    });
+
+    suite.case("connections::a_long_way_at_full_speed", NEEDS, || {
+        let setup = Setup::new("verify = \"size\"\n");
+        setup.proxy.set_delay(Duration::from_millis(15));
+        let done = setup.job.night(NIGHT);
+        ensure!(done.code == 0, "{done}\n{}", setup.job.log());
+        ensure!(done.peak_memory_bytes < 48 << 20, "{} bytes of memory", done.peak_memory_bytes);
+        setup.is_published()
+    });
+
+    suite.case("connections::a_server_that_lets_only_two_in_gets_two", NEEDS, || {
+        let setup = Setup::new(SLOWLY);
+        setup.proxy.next(Plan::pass());
+        setup.proxy.next(Plan::pass());
+        setup.proxy.always(Plan::pass().down(Fault::CloseAfter(0)));
+        let done = setup.job.night(NIGHT);
+        ensure!(done.code == 0, "{done}\n{}", setup.job.log());
+        setup.is_published()?;
+        setup.sent_over(2)?;
+        ensure!(
+            setup.job.log().matches("could not be opened, going on without it").count() == 2,
+            "{}",
+            setup.job.log()
+        );
+        Ok(())
+    });
+
+    suite.case("connections::all_are_cut_and_the_upload_goes_on_behind_the_first_gap", NEEDS, || {
+        let setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n")).patiently();
+        let running = setup.job.command(&["run", "--config", "archive.toml"]).at(NIGHT).start();
+        wait::until("most of it", || setup.proxy.bytes_up() > 28_000_000);
+        setup.proxy.cut_all();
+        let done = running.wait();
+        ensure!(done.code == 0, "{done}\n{}", setup.job.log());
+        setup.is_published()?;
+        let sent = setup.proxy.bytes_up();
+        ensure!(sent < (SIZE + 24_000_000) as u64, "{sent} bytes: it began anew\n{}", setup.job.log());
+        Ok(())
+    });
+
+    suite.case("connections::all_are_cut_while_one_is_far_behind_and_the_gap_is_filled", NEEDS, || {
+        let setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n")).patiently();
+        setup.proxy.next(Plan::pass());
+        setup.proxy.next(Plan::pass().up(Fault::StallAfter(1_000_000)));
+        let running = setup.job.command(&["run", "--config", "archive.toml"]).at(NIGHT).start();
+        wait::until("half of it", || setup.proxy.bytes_up() > 20_000_000);
+        setup.proxy.cut_all();
+        let done = running.wait();
+        ensure!(done.code == 0, "{done}\n{}", setup.job.log());
+        ensure!(setup.job.log().contains("trying again"), "nothing was cut:\n{}", setup.job.log());
+        setup.is_published()
+    });
+
+    suite.case("connections::one_that_is_cut_ends_the_attempt_and_leaves_no_hole", NEEDS, || {
+        let setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n")).patiently();
+        for plan in [Plan::pass(), Plan::pass(), Plan::pass().up(Fault::ResetAfter(3_000_000))] {
+            setup.proxy.next(plan);
+        }
+        let done = setup.job.night(NIGHT);
+        ensure!(done.code == 0, "{done}\n{}", setup.job.log());
+        ensure!(setup.job.log().contains("trying again"), "nothing was cut:\n{}", setup.job.log());
+        setup.is_published()
+    });
+
+    suite.case("connections::one_that_stalls_ends_the_attempt", NEEDS, || {
+        let mut setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n")).patiently();
+        setup.job.destinations = setup.job.destinations.replace("stall_timeout = \"5s\"", "stall_timeout = \"1s\"");
+        for plan in [Plan::pass(), Plan::pass().up(Fault::StallAfter(2_000_000))] {
+            setup.proxy.next(plan);
+        }
+        let done = setup.job.night(NIGHT);
+        ensure!(done.code == 0, "{done}\n{}", setup.job.log());
+        ensure!(setup.job.log().contains("no byte moved for 1 s"), "nothing stalled:\n{}", setup.job.log());
+        setup.is_published()
+    });
+
+    suite.case("connections::an_interruption_leaves_a_beginning_that_the_next_night_goes_on_from", NEEDS, || {
+        let mut setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n"));
+        let run = setup.job.command(&["run", "--config", "archive.toml"]).at(NIGHT);
+        let done = run.run_and_kill(Signal::TERM, || setup.proxy.bytes_up() > 20_000_000);
+        ensure!(done.code == 143, "{done}\n{}", setup.job.log());
+        let part = fs::read(setup.place.local.join(PART))?;
+        let archive = fs::read(setup.waiting())?;
+        ensure!(part.len() > 5_000_000 && archive.starts_with(&part), "{} bytes, not a beginning", part.len());
+        setup.job.destinations = setup.job.destinations.replace(SLOWLY, "");
+        let done = setup.job.night("2026-11-20 02:00:00");
+        ensure!(done.code == 0, "{done}\n{}", setup.job.log());
+        ensure!(setup.job.log().contains("going on from there"), "{}", setup.job.log());
+        setup.is_published()
+    });
+
+    suite.case("connections::what_a_killed_run_left_is_not_taken_for_a_beginning", NEEDS, || {
+        let mut setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n"));
+        // One connection is far behind the others when the run dies: the file has a hole.
+        setup.proxy.next(Plan::pass());
+        setup.proxy.next(Plan::pass().up(Fault::StallAfter(1_000_000)));
+        let run = setup.job.command(&["run", "--config", "archive.toml"]).at(NIGHT);
+        let done = run.run_and_kill(Signal::KILL, || setup.proxy.bytes_up() > 20_000_000);
+        ensure!(done.code == 137, "{done}\n{}", setup.job.log());
+        setup.proxy.cut_all();
+        let part = fs::read(setup.place.local.join(PART))?;
+        let archive = fs::read(setup.waiting())?;
+        ensure!(!archive.starts_with(&part), "the file has no hole: this proves nothing");
+        setup.job.destinations = setup.job.destinations.replace(SLOWLY, "");
+        let done = setup.job.night("2026-11-20 02:00:00");
+        ensure!(done.code == 0, "{done}\n{}", setup.job.log());
+        setup.is_published()
+    });
+
+    suite.case("connections::a_full_disk_is_told_at_once", &[Need::Faketime, Need::SshdAccounts, Need::Tmpfs], || {
+        let mut setup = Setup::new("");
+        let server = Sshd::builder().accounts().small_disk(20 << 20).start();
+        let place = server.small(Account::Shell);
+        let keys = "connections = 4\nretries = 4\n";
+        setup.job.destinations = Job::sftp("nas", server.port(), &place, &server.key(), &server.fingerprint(), "")
+            .replace("retries = 0\n", keys);
+        let done = setup.job.night(NIGHT);
+        ensure!(done.code == 6, "{done}\n{}", setup.job.log());
+        ensure!(done.stderr.contains("the server's disk is full"), "{done}");
+        ensure!(!setup.job.log().contains("trying again"), "{}", setup.job.log());
+        Ok(())
+    });
+}

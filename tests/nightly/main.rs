@@ -1,0 +1,40 @@
+//! Whole nights: the built program against real servers, from the config file to the mail.
+
+mod job;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_night;
+mod connections;
+mod destination;
+mod dump;
+mod here;
+mod killed;
+mod log;
+mod mail;
+mod secrets;
+mod several_nights;
+mod smoke;
+mod source;
+mod unchanged;
+mod zip;
+
+use support::harness::Suite;
+
+fn main() -> std::process::ExitCode {
+    let mut suite = Suite::new();
+    smoke::cases(&mut suite);
+    destination::cases(&mut suite);
+    source::cases(&mut suite);
+    zip::cases(&mut suite);
+    dump::cases(&mut suite);
+    here::cases(&mut suite);
+    killed::cases(&mut suite);
+    mail::cases(&mut suite);
+    secrets::cases(&mut suite);
+    several_nights::cases(&mut suite);
+    log::cases(&mut suite);
+    connections::cases(&mut suite);
+    unchanged::cases(&mut suite);
+    suite.run()
+}
