@@ -1,0 +1,47 @@
+//! The benchmark behind `tests/bench/run.sh [size] [rounds]`: this program beside what people use today.
+//!
+//! All contenders of a table take turns, round after round in one run, so that other work on the machine hits all of them
+//! alike; the tables show medians and ratios. Nothing here fails because something is slow.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints; the crate goes through `output`")]
+
+mod figures;
+mod legs;
+mod machine;
+#[path = "../support/mod.rs"]
+mod support;
+mod turns;
+mod world;
+
+use std::time::Instant;
+
+use anyhow::Context;
+use archive::units::parse_size;
+
+use figures::Note;
+use world::World;
+
+fn main() -> anyhow::Result<()> {
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    // `cargo test --benches` passes nothing: only that it builds counts there.
+    let [size, rounds] = &arguments[..] else {
+        println!("run it by tests/bench/run.sh [size] [rounds]");
+        return Ok(());
+    };
+    let size = parse_size(size).map_err(anyhow::Error::msg).with_context(|| format!("`{size}` is no size"))?;
+    let rounds: usize = rounds.parse().with_context(|| format!("`{rounds}` is no number of rounds"))?;
+    anyhow::ensure!(rounds > 0, "no rounds, no figures");
+
+    let started = Instant::now();
+    eprintln!("making a dump of {size} bytes, and its zip");
+    let world = World::new(size)?;
+    let mut note = Note::new(&world, rounds);
+    note.table(legs::packing(&world, rounds)?);
+    note.table(legs::whole_run(&world, rounds)?);
+    note.table(legs::upload(&world, rounds, "loopback", world.sshd.port())?);
+    note.table(legs::upload(&world, rounds, "30 ms round trip", world.far.port())?);
+    note.table(legs::quick_ones(&world, rounds)?);
+    eprintln!("making a dump of {} bytes, and its zip", size * 10);
+    note.table(legs::memory(&world, rounds)?);
+    note.write(started.elapsed())
+}
