@@ -68,6 +68,7 @@ pub enum Command {
     List(ListArgs),
     /// Purge by hand, after the plan was shown
     Prune(PruneArgs),
+    #[cfg(feature = "sftp")]
     /// Show a server's host key fingerprint and store it once confirmed
     Trust(TrustArgs),
     /// Write a commented configuration
@@ -137,6 +138,7 @@ pub struct PruneArgs {
 }
 
 /// `archive trust`
+#[cfg(feature = "sftp")]
 #[derive(Debug, Args)]
 pub struct TrustArgs {
     /// Where the configuration is.

@@ -5,6 +5,7 @@ mod init;
 mod list;
 mod prune;
 mod run;
+#[cfg(feature = "sftp")]
 mod trust;
 
 use chrono::{DateTime, Utc};
@@ -37,6 +38,7 @@ pub fn execute(cli: &Cli) -> ExitCode {
         Command::Check(args) => check::check(args, cli.verbosity, &output),
         Command::List(args) => list::list(args, cli.verbosity, &output),
         Command::Prune(args) => prune::prune(args, cli.verbosity, &output),
+        #[cfg(feature = "sftp")]
         Command::Trust(args) => trust::trust(args, cli.verbosity, &output),
         Command::Init(args) => init::init(args, &output),
     };

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
+use super::destination;
+
 /// The surroundings that a configuration is read in.
 pub(super) struct Environment {
     pub(super) variables: BTreeMap<String, OsString>,
@@ -20,6 +22,8 @@ pub(super) struct Environment {
     pub(super) machine_zone: Option<String>,
     /// How long the command behind a secret may take.
     pub(super) command_timeout: Duration,
+    /// The types of destination that this program was built without.
+    pub(super) missing_types: Vec<&'static str>,
 }
 
 impl Environment {
@@ -37,6 +41,7 @@ impl Environment {
             account_home: home_of(&passwd, uid.as_raw()),
             machine_zone: iana_time_zone::get_timezone().ok(),
             command_timeout: Duration::from_secs(30),
+            missing_types: destination::missing_types(),
         }
     }
 
@@ -98,6 +103,7 @@ mod tests {
             account_home: None,
             machine_zone: Some("Europe/Zurich".to_owned()),
             command_timeout: Duration::from_secs(30),
+            missing_types: Vec::new(),
         }
     }
 

@@ -32,7 +32,7 @@ use self::environment::Environment;
 use self::problem::Source;
 pub use self::problem::{Place, Problem};
 use self::reader::{Context, Table, plain};
-use self::settings::{DestinationSettings, LogSettings, MailSettings, Protocol, Settings, SftpSettings};
+use self::settings::{DestinationSettings, LogSettings, MailSettings, Settings};
 use crate::error::Hinted;
 use crate::text;
 use crate::text::Text;
@@ -362,7 +362,8 @@ fn destinations(root: &Table<'_>) -> Vec<DestinationSettings> {
             names.push(text.to_owned());
         }
         if let Some(destination) = &destination
-            && let Some(other) = destinations.iter().find(|other| same_place(&other.protocol, &destination.protocol))
+            && let Some(other) =
+                destinations.iter().find(|other| other.protocol.place() == destination.protocol.place())
         {
             let message = format!("this is the same place as `{}`", other.name);
             let help = "two destinations in one directory would purge each other's archives: give each its own";
@@ -371,19 +372,6 @@ fn destinations(root: &Table<'_>) -> Vec<DestinationSettings> {
         destinations.extend(destination);
     }
     destinations
-}
-
-/// Whether two destinations are one directory, as far as their settings tell.
-fn same_place(one: &Protocol, other: &Protocol) -> bool {
-    match (one, other) {
-        (Protocol::Local(one), Protocol::Local(other)) => one.path.components().eq(other.path.components()),
-        (Protocol::Sftp(one), Protocol::Sftp(other)) => {
-            let place =
-                |sftp: &SftpSettings| (sftp.host.to_lowercase(), sftp.port, sftp.path.trim_end_matches('/').to_owned());
-            place(one) == place(other) && one.username == other.username
-        }
-        _ => false,
-    }
 }
 
 /// The warning about secrets in clear in a file that the group or everybody can read.

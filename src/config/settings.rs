@@ -7,6 +7,8 @@ use chrono_tz::Tz;
 use regex::bytes::Regex;
 use url::Url;
 
+pub use super::destination::local::LocalSettings;
+pub use super::destination::sftp::{HostKey, SftpSettings, SshAuth};
 use super::secret::Secret;
 use crate::retention::RetentionPolicy;
 use crate::text::Language;
@@ -49,14 +51,7 @@ impl Settings {
         secrets.extend(&self.source.proxy);
         secrets.extend(&self.source.zip_password);
         for destination in &self.destinations {
-            match &destination.protocol {
-                Protocol::Local(_) => {}
-                Protocol::Sftp(sftp) => secrets.extend(sftp.auth.iter().filter_map(|auth| match auth {
-                    SshAuth::PrivateKey { passphrase, .. } => passphrase.as_ref(),
-                    SshAuth::Agent => None,
-                    SshAuth::Password(password) => Some(password),
-                })),
-            }
+            secrets.extend(destination.protocol.secrets());
         }
         if let Some(MailSettings { transport: MailTransport::Smtp(smtp), .. }) = &self.mail {
             secrets.extend(smtp.credentials.as_ref().map(|(_, password)| password));
@@ -236,59 +231,30 @@ pub enum Protocol {
     Sftp(SftpSettings),
 }
 
-/// `type = "local"`
-#[derive(Clone, Debug)]
-pub struct LocalSettings {
-    /// `path`: absolute.
-    pub path: PathBuf,
-    /// `require_mount`: `path` must lie on another file system than the root.
-    pub require_mount: bool,
-    /// `marker`: a file that must be there, so that an unmounted share is an error.
-    pub marker: Option<String>,
-}
+impl Protocol {
+    /// Where it is, for people; never holds a secret.
+    pub fn location(&self) -> String {
+        match self {
+            Protocol::Local(local) => local.path.display().to_string(),
+            Protocol::Sftp(sftp) => sftp.location(),
+        }
+    }
 
-/// `type = "sftp"`
-#[derive(Clone, Debug)]
-pub struct SftpSettings {
-    /// `host`
-    pub host: String,
-    /// `port`
-    pub port: u16,
-    /// `username`
-    pub username: String,
-    /// The ways to prove who we are, in the order they are tried; at least one.
-    pub auth: Vec<SshAuth>,
-    /// What the server must prove first.
-    pub host_key: HostKey,
-    /// `path`: of the directory; absolute, or relative to the account's home.
-    pub path: String,
-    /// `connections`: over how many a large archive is written at the same time.
-    pub connections: u32,
-}
+    /// Its secrets.
+    pub(super) fn secrets(&self) -> Vec<&Secret> {
+        match self {
+            Protocol::Local(_) => Vec::new(),
+            Protocol::Sftp(sftp) => sftp.secrets(),
+        }
+    }
 
-/// One way to log in over SSH.
-#[derive(Clone, Debug)]
-pub enum SshAuth {
-    /// `private_key` and `passphrase`
-    PrivateKey {
-        /// The file, OpenSSH or PEM.
-        file: PathBuf,
-        /// Its passphrase.
-        passphrase: Option<Secret>,
-    },
-    /// `agent = true`
-    Agent,
-    /// `password`: by the method `password`, else `keyboard-interactive`.
-    Password(Secret),
-}
-
-/// What the server's host key must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostKey {
-    /// `host_key = "SHA256:…"`: the fingerprints that are accepted, as OpenSSH prints them.
-    Fingerprints(Vec<String>),
-    /// `known_hosts`: a file in OpenSSH's format.
-    KnownHosts(PathBuf),
+    /// Two destinations with the same type and place are one directory, as far as their settings tell.
+    pub(super) fn place(&self) -> (&'static str, String) {
+        match self {
+            Protocol::Local(local) => ("local", local.place()),
+            Protocol::Sftp(sftp) => ("sftp", sftp.place()),
+        }
+    }
 }
 
 /// `[log]`

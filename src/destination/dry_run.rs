@@ -53,6 +53,10 @@ impl Destination for DryRun {
         Ok(())
     }
 
+    fn put_new(&mut self, name: &str, source: &mut dyn Source) -> Result<(), DestinationError> {
+        self.put(name, source, 0)
+    }
+
     fn remove(&mut self, name: &str) -> Result<(), DestinationError> {
         tracing::info!("would delete `{name}` at `{}`", self.location());
         Ok(())

@@ -27,6 +27,8 @@ pub enum Operation {
     Get,
     /// [`Destination::move_new`]
     MoveNew,
+    /// [`Destination::put_new`]
+    PutNew,
     /// [`Destination::remove`]
     Remove,
     /// [`Destination::checksum`]
@@ -191,6 +193,7 @@ impl Destination for MemoryDestination {
             resume: true,
             free_space: true,
             server_clock: true,
+            atomic_put: false,
         };
         self.server.state().capabilities.unwrap_or(everything)
     }
@@ -277,12 +280,35 @@ impl Destination for MemoryDestination {
         check_name(from)?;
         check_name(to)?;
         let fault = self.server.enter(Operation::MoveNew, from)?;
+        if self.capabilities().atomic_put {
+            return Err(DestinationError::new(ErrorKind::Other, "this server cannot rename"));
+        }
         let mut state = self.server.state();
         if state.files.contains_key(to) || state.directories.iter().any(|taken| taken == to) {
             return Err(DestinationError::new(ErrorKind::AlreadyExists, format!("`{to}` exists already")));
         }
         let file = state.files.remove(from).ok_or_else(|| missing(from))?;
         state.files.insert(to.to_owned(), file);
+        answer((), fault)
+    }
+
+    fn put_new(&mut self, name: &str, source: &mut dyn Source) -> Result<(), DestinationError> {
+        check_name(name)?;
+        let fault = self.server.enter(Operation::PutNew, name)?;
+        let mut bytes = Vec::new();
+        let mut feed = Feed::start(source, 0)?;
+        let mut buffer = [0; 4096];
+        loop {
+            match feed.read(&mut buffer)? {
+                0 => break,
+                count => bytes.extend_from_slice(&buffer[..count]),
+            }
+        }
+        feed.finish()?;
+        if self.stat(name)?.is_some() {
+            return Err(DestinationError::new(ErrorKind::AlreadyExists, format!("`{name}` exists already")));
+        }
+        self.server.write(name, &bytes);
         answer((), fault)
     }
 

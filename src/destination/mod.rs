@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Seek};
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -25,6 +26,7 @@ mod feed;
 pub mod local;
 pub mod memory;
 pub mod retry;
+#[cfg(feature = "sftp")]
 pub mod sftp;
 pub mod throttle;
 
@@ -52,18 +54,23 @@ pub fn connect(
 
 /// Where a destination is, for people, without connecting: what [`Destination::location`] would say. Never holds a secret.
 pub fn location(settings: &DestinationSettings) -> String {
-    match &settings.protocol {
-        Protocol::Local(local) => local.path.display().to_string(),
-        Protocol::Sftp(sftp) => sftp::location_of(sftp),
-    }
+    settings.protocol.location()
 }
 
 /// One attempt at connecting, without any wrapper: the line where a protocol is registered.
 fn open(settings: &DestinationSettings, interrupt: &Interrupt) -> Result<Box<dyn Destination>, DestinationError> {
-    let timeouts = Timeouts { connect: settings.connect_timeout, stall: settings.stall_timeout };
+    #[allow(unused_variables, reason = "where no protocol speaks over a network")]
+    let (timeouts, interrupt) =
+        (Timeouts { connect: settings.connect_timeout, stall: settings.stall_timeout }, interrupt);
     Ok(match &settings.protocol {
         Protocol::Local(local) => Box::new(local::LocalDestination::open(local)?),
+        #[cfg(feature = "sftp")]
         Protocol::Sftp(sftp) => Box::new(sftp::SftpDestination::open(sftp, timeouts, interrupt)?),
+        #[allow(unreachable_patterns, reason = "with every feature none is left")]
+        missing => {
+            let message = format!("this program was built without the protocol of `{}`", missing.location());
+            return Err(DestinationError::new(ErrorKind::Other, message));
+        }
     })
 }
 
@@ -99,6 +106,22 @@ pub struct Capabilities {
     pub free_space: bool,
     /// [`Destination::server_time`] answers.
     pub server_clock: bool,
+    /// [`Destination::put_new`] is there, and [`Destination::move_new`] is not: a file shows under its name once all of it is
+    /// there. `move_refuses_to_clobber` then speaks of `put_new`.
+    pub atomic_put: bool,
+}
+
+impl Capabilities {
+    /// What a server can do of which nothing is known.
+    pub const NONE: Capabilities = Capabilities {
+        move_refuses_to_clobber: false,
+        move_in_one_step: false,
+        checksum_by_server: false,
+        resume: false,
+        free_space: false,
+        server_clock: false,
+        atomic_put: false,
+    };
 }
 
 /// A file in a destination's directory.
@@ -120,6 +143,20 @@ pub struct Entry {
 pub trait Source: Read + Seek {
     /// Bytes from the beginning to the end.
     fn len_bytes(&self) -> u64;
+
+    /// The file on this machine that holds exactly these bytes, for a protocol that hands files to another program.
+    fn local_path(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Told by such a protocol how many bytes have been sent so far.
+    ///
+    /// # Errors
+    /// As reading: an interruption, which then ends the transfer.
+    fn sent_by_path(&mut self, bytes: u64) -> io::Result<()> {
+        let _ = bytes;
+        Ok(())
+    }
 }
 
 /// Receives a file's bytes in order; an error from it ends the transfer and comes back as [`ErrorKind::Local`].
@@ -183,6 +220,20 @@ pub trait Destination: Send {
     /// `AlreadyExists` if `to` is taken (both files are as they were); `NotFound` if `from` is missing.
     /// After `Unreachable` either may have happened: look at both names.
     fn move_new(&mut self, from: &str, to: &str) -> Result<(), DestinationError>;
+
+    /// Writes all of `source` to `name`, which must be free: the name shows the whole file or nothing, whatever happens.
+    /// Only where [`Capabilities::atomic_put`] says so.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if `name` is taken (that file is as it was), else as [`put`](Destination::put).
+    /// After `Unreachable` it may have happened: look at the name.
+    fn put_new(&mut self, name: &str, source: &mut dyn Source) -> Result<(), DestinationError> {
+        let _ = source;
+        Err(DestinationError::new(
+            ErrorKind::Other,
+            format!("`{name}` cannot be put in one step here: it takes a move"),
+        ))
+    }
 
     /// Deletes a file; a missing one is fine.
     ///

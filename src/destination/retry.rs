@@ -147,14 +147,7 @@ impl Destination for Retrying {
         match asked {
             Ok(capabilities) => *self.capabilities.insert(capabilities),
             // Nothing is promised by a server that cannot be reached; the next operation will say why.
-            Err(_) => Capabilities {
-                move_refuses_to_clobber: false,
-                move_in_one_step: false,
-                checksum_by_server: false,
-                resume: false,
-                free_space: false,
-                server_clock: false,
-            },
+            Err(_) => Capabilities::NONE,
         }
     }
 
@@ -234,6 +227,19 @@ impl Destination for Retrying {
             }
             moving = before.map(|entry| entry.size);
             destination.move_new(from, to)
+        })
+    }
+
+    fn put_new(&mut self, name: &str, source: &mut dyn Source) -> Result<(), DestinationError> {
+        let mut tried = false;
+        self.attempt(&format!("uploading `{name}`"), |destination, _| {
+            // An attempt whose answer was lost may have succeeded; whether this is our file, only its content tells.
+            if tried && destination.stat(name)?.is_some() {
+                let message = format!("`{name}` is there since an attempt whose answer was lost");
+                return Err(DestinationError::new(ErrorKind::AlreadyExists, message));
+            }
+            tried = true;
+            destination.put_new(name, source)
         })
     }
 

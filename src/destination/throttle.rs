@@ -3,6 +3,7 @@
 //! It slows down sources and sinks and knows no protocol; a long wait ends when a signal comes.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,10 @@ impl<D: Destination> Destination for Throttled<D> {
 
     fn move_new(&mut self, from: &str, to: &str) -> Result<(), DestinationError> {
         self.inner.move_new(from, to)
+    }
+
+    fn put_new(&mut self, name: &str, source: &mut dyn Source) -> Result<(), DestinationError> {
+        self.inner.put_new(name, &mut SlowSource { source, bucket: &mut self.bucket })
     }
 
     fn remove(&mut self, name: &str) -> Result<(), DestinationError> {
@@ -138,6 +143,14 @@ impl Seek for SlowSource<'_> {
 impl Source for SlowSource<'_> {
     fn len_bytes(&self) -> u64 {
         self.source.len_bytes()
+    }
+
+    fn local_path(&self) -> Option<&Path> {
+        self.source.local_path()
+    }
+
+    fn sent_by_path(&mut self, bytes: u64) -> io::Result<()> {
+        self.source.sent_by_path(bytes)
     }
 }
 

@@ -1,4 +1,6 @@
-//! Publishing: upload under a temporary name, verify, then give the final name, then look again.
+//! Publishing: upload under a temporary name, verify, then give the final name, then look again. Where a server shows a file
+//! only once all of it is there ([`Capabilities::atomic_put`](crate::destination::Capabilities::atomic_put)), the temporary name is
+//! left out.
 //!
 //! Works on any [`Destination`]; knows nothing of runs or reports. Nothing that exists is ever overwritten, and a file that
 //! bears an archive's name is always whole.
@@ -89,34 +91,21 @@ impl Publisher<'_> {
                     return self.finish(destination, archive, name, verified_by, true, listing);
                 }
             }
-            let verified_by = self.upload_verified(destination, archive, &part, listing)?;
-            match destination.move_new(&part, name.as_str()) {
-                Ok(()) => {
-                    listing.retain(|entry| entry.name != part);
-                    return self.finish(destination, archive, name, verified_by, false, listing);
-                }
-                // Somebody took the name since the listing: look at it afresh, and go on with the next name if need be.
-                Err(error) if error.kind == ErrorKind::AlreadyExists => {
-                    listing.retain(|entry| entry.name != name.as_str());
-                    if let Some(entry) = destination.stat(name.as_str())? {
-                        listing.push(entry);
-                    }
-                    if let Look::Same(verified_by) = self.look_at(destination, archive, &name, listing)? {
-                        destination.remove(&part)?;
-                        listing.retain(|entry| entry.name != part);
-                        return self.finish(destination, archive, name, verified_by, true, listing);
-                    }
-                }
-                Err(error) => {
-                    // The move may have happened although we were told otherwise: both names decide.
-                    let moved = matches!(destination.stat(name.as_str()), Ok(Some(entry)) if entry.size == archive.bytes)
-                        && matches!(destination.stat(&part), Ok(None));
-                    if !moved {
-                        return Err(error);
-                    }
-                    listing.retain(|entry| entry.name != part);
-                    return self.finish(destination, archive, name, verified_by, false, listing);
-                }
+            let placed = match destination.capabilities().atomic_put {
+                true => self.place_by_put(destination, archive, &name)?,
+                false => self.place_by_move(destination, archive, &part, &name, listing)?,
+            };
+            if let Placed::Verified(verified_by) = placed {
+                return self.finish(destination, archive, name, verified_by, false, listing);
+            }
+            // Somebody took the name since the listing: look at it afresh, and go on with the next name if need be.
+            listing.retain(|entry| entry.name != name.as_str());
+            if let Some(entry) = destination.stat(name.as_str())? {
+                listing.push(entry);
+            }
+            if let Look::Same(verified_by) = self.look_at(destination, archive, &name, listing)? {
+                self.remove_if_listed(destination, &part, listing);
+                return self.finish(destination, archive, name, verified_by, true, listing);
             }
         }
         Err(DestinationError::new(
@@ -176,6 +165,63 @@ impl Publisher<'_> {
         Ok(self.holds(destination, name.as_str(), archive.sha256)?.map_or(Look::Other, Look::Same))
     }
 
+    /// Uploads under the temporary name, verifies, renames.
+    fn place_by_move(
+        &self,
+        destination: &mut dyn Destination,
+        archive: &Publication<'_>,
+        part: &str,
+        name: &ArchiveName,
+        listing: &mut Vec<Entry>,
+    ) -> Result<Placed, DestinationError> {
+        let verified_by = self.upload_verified(destination, archive, part, listing)?;
+        match destination.move_new(part, name.as_str()) {
+            Ok(()) => {}
+            Err(error) if error.kind == ErrorKind::AlreadyExists => {
+                // Good as it is for the next name, or to be removed if the other file is this very content.
+                listing.extend(destination.stat(part)?);
+                return Ok(Placed::Taken);
+            }
+            Err(error) => {
+                // The move may have happened although we were told otherwise: both names decide.
+                let moved = matches!(destination.stat(name.as_str()), Ok(Some(entry)) if entry.size == archive.bytes)
+                    && matches!(destination.stat(part), Ok(None));
+                if !moved {
+                    return Err(error);
+                }
+            }
+        }
+        listing.retain(|entry| entry.name != part);
+        Ok(Placed::Verified(verified_by))
+    }
+
+    /// Uploads to the final name, which shows nothing until all of it is there, and verifies.
+    ///
+    /// A copy is removed only if this very upload is known to have made it.
+    fn place_by_put(
+        &self,
+        destination: &mut dyn Destination,
+        archive: &Publication<'_>,
+        name: &ArchiveName,
+    ) -> Result<Placed, DestinationError> {
+        for attempt in 1..=2 {
+            let mut source = ArchiveFile::open(archive, self.interrupt, self.progress)?;
+            match destination.put_new(name.as_str(), &mut source) {
+                Ok(()) => {}
+                Err(error) if error.kind == ErrorKind::AlreadyExists => return Ok(Placed::Taken),
+                Err(error) => return Err(error),
+            }
+            if let Some(verified_by) = self.verify(destination, archive, name.as_str())? {
+                return Ok(Placed::Verified(verified_by));
+            }
+            destination.remove(name.as_str())?;
+            if attempt == 1 {
+                tracing::warn!("the copy at `{name}` differs from what was sent; removed, sending once more");
+            }
+        }
+        Err(differs_twice(archive))
+    }
+
     fn upload_verified(
         &self,
         destination: &mut dyn Destination,
@@ -201,14 +247,7 @@ impl Publisher<'_> {
                 }
             }
         }
-        Err(DestinationError::new(
-            ErrorKind::Other,
-            format!("the copy of `{}` differs from what was sent, twice; it was removed", archive.name),
-        )
-        .with_hint(text!(
-            "check the server's disk and memory: it does not give back what it was given"
-                / "vérifiez le disque et la mémoire du serveur : il ne rend pas ce qu'il a reçu"
-        )))
+        Err(differs_twice(archive))
     }
 
     /// How much of our own leftover can be kept: all of it if it is a true beginning of the archive, else nothing.
@@ -261,7 +300,7 @@ impl Publisher<'_> {
         let entry = destination.stat(name.as_str())?.filter(|entry| entry.size == archive.bytes).ok_or_else(|| {
             DestinationError::new(
                 ErrorKind::Other,
-                format!("`{name}` was moved into place, yet it is not there with {} bytes", archive.bytes),
+                format!("`{name}` was put into place, yet it is not there with {} bytes", archive.bytes),
             )
         })?;
         let modified = entry.modified;
@@ -295,10 +334,12 @@ impl Publisher<'_> {
             return Ok(());
         }
         let part = name.sidecar_part_name(self.job);
-        let text = sidecar_text(archive.sha256, name);
-        let written =
-            destination.put(&part, &mut Bytes::new(text), 0).and_then(|()| destination.move_new(&part, &sidecar));
-        if let Err(error) = written {
+        let mut text = Bytes::new(sidecar_text(archive.sha256, name));
+        if destination.capabilities().atomic_put {
+            destination.put_new(&sidecar, &mut text)?;
+        } else if let Err(error) =
+            destination.put(&part, &mut text, 0).and_then(|()| destination.move_new(&part, &sidecar))
+        {
             // The archive is safe; what is left of its sidecar should not stay, but is swept by the next run if it does.
             if let Err(second) = destination.remove(&part) {
                 tracing::debug!("could not remove `{part}`: {second}");
@@ -328,10 +369,27 @@ pub fn sidecar_text(sha256: Digest, name: &ArchiveName) -> String {
     format!("{sha256}  {name}\n")
 }
 
+/// What became of an upload to a name that was free.
+enum Placed {
+    Verified(VerifiedBy),
+    Taken,
+}
+
 enum Look {
     Free,
     Same(VerifiedBy),
     Other,
+}
+
+fn differs_twice(archive: &Publication<'_>) -> DestinationError {
+    DestinationError::new(
+        ErrorKind::Other,
+        format!("the copy of `{}` differs from what was sent, twice; it was removed", archive.name),
+    )
+    .with_hint(text!(
+        "check the server's disk and memory: it does not give back what it was given"
+            / "vérifiez le disque et la mémoire du serveur : il ne rend pas ce qu'il a reçu"
+    ))
 }
 
 fn local(error: io::Error) -> DestinationError {
@@ -353,6 +411,7 @@ fn local_digest(path: &Path, bytes: u64) -> io::Result<Digest> {
 
 /// The archive as a [`Source`]: tells the progress and stops at an interruption.
 struct ArchiveFile<'a> {
+    path: &'a Path,
     file: File,
     len_bytes: u64,
     position: u64,
@@ -362,7 +421,7 @@ struct ArchiveFile<'a> {
 
 impl<'a> ArchiveFile<'a> {
     fn open(
-        archive: &Publication<'_>,
+        archive: &Publication<'a>,
         interrupt: &'a Interrupt,
         progress: &'a dyn Fn(u64),
     ) -> Result<Self, DestinationError> {
@@ -371,7 +430,7 @@ impl<'a> ArchiveFile<'a> {
         if len_bytes != archive.bytes {
             return Err(local(io::Error::other(format!("it has {len_bytes} bytes, expected {}", archive.bytes))));
         }
-        Ok(ArchiveFile { file, len_bytes, position: 0, interrupt, progress })
+        Ok(ArchiveFile { path: archive.path, file, len_bytes, position: 0, interrupt, progress })
     }
 }
 
@@ -395,6 +454,16 @@ impl Seek for ArchiveFile<'_> {
 impl Source for ArchiveFile<'_> {
     fn len_bytes(&self) -> u64 {
         self.len_bytes
+    }
+
+    fn local_path(&self) -> Option<&Path> {
+        Some(self.path)
+    }
+
+    fn sent_by_path(&mut self, bytes: u64) -> io::Result<()> {
+        self.interrupt.check()?;
+        (self.progress)(bytes);
+        Ok(())
     }
 }
 

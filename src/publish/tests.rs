@@ -5,6 +5,7 @@ use std::fs;
 use chrono::NaiveDate;
 
 use super::*;
+use crate::destination::Capabilities;
 use crate::destination::memory::{Fault, MemoryServer, Operation};
 
 struct Bench {
@@ -27,6 +28,23 @@ impl Bench {
     }
 
     fn publish(&self) -> Result<Publishing, DestinationError> {
+        let mut destination = self.server.connect()?;
+        let mut listing = destination.list()?;
+        let publishing = self.publish_into(&mut destination, &mut listing)?;
+        let mut listed: Vec<String> =
+            listing.into_iter().filter(|entry| entry.is_file).map(|entry| entry.name).collect();
+        listed.sort();
+        let mut names = self.server.names();
+        names.sort();
+        assert_eq!(listed, names, "the listing was not kept up to date");
+        Ok(publishing)
+    }
+
+    fn publish_into(
+        &self,
+        destination: &mut dyn Destination,
+        listing: &mut Vec<Entry>,
+    ) -> Result<Publishing, DestinationError> {
         let path = self.dir.path().join("a.tgz");
         let archive = Publication {
             path: &path,
@@ -42,16 +60,7 @@ impl Bench {
             interrupt: &self.interrupt,
             progress: &|_| {},
         };
-        let mut destination = self.server.connect()?;
-        let mut listing = destination.list()?;
-        let publishing = publisher.publish(&mut destination, &archive, &mut listing)?;
-        let mut listed: Vec<String> =
-            listing.into_iter().filter(|entry| entry.is_file).map(|entry| entry.name).collect();
-        listed.sort();
-        let mut names = self.server.names();
-        names.sort();
-        assert_eq!(listed, names, "the listing was not kept up to date");
-        Ok(publishing)
+        publisher.publish(destination, &archive, listing)
     }
 
     fn names(&self) -> Vec<String> {
@@ -131,4 +140,59 @@ fn a_sidecar_that_cannot_be_written_is_a_warning() {
     let publishing = bench.publish().unwrap();
     assert!(publishing.warning.is_some());
     assert_eq!(bench.server.read("20261120.tgz").unwrap(), bench.content);
+}
+
+/// A server where files show once they are whole, and cannot be renamed.
+fn atomic() -> Bench {
+    let bench = Bench::new();
+    let capabilities = Capabilities { move_refuses_to_clobber: true, atomic_put: true, ..Capabilities::NONE };
+    bench.server.set_capabilities(capabilities);
+    bench
+}
+
+#[test]
+fn an_atomic_put_needs_no_temporary_name() {
+    let bench = atomic();
+    let publishing = bench.publish().unwrap();
+    assert_eq!((publishing.was_there, publishing.verified_by), (false, VerifiedBy::ReadBack));
+    assert_eq!(bench.names(), ["20261120.tgz", "20261120.tgz.sha256"]);
+    assert_eq!(bench.server.read("20261120.tgz").unwrap(), bench.content);
+    let written = bench.server.calls().into_iter().filter(|(operation, _)| *operation == Operation::Put).count();
+    assert_eq!(written + bench.server.count(Operation::MoveNew), 0);
+    assert!(bench.publish().unwrap().was_there);
+}
+
+#[test]
+fn an_atomic_put_whose_answer_was_lost_is_found_the_next_time() {
+    let bench = atomic();
+    bench.server.script(Fault::new(Operation::PutNew, ErrorKind::Unreachable).done_all_the_same());
+    assert_eq!(bench.publish().unwrap_err().kind, ErrorKind::Unreachable);
+    assert!(bench.publish().unwrap().was_there);
+    assert_eq!(bench.names(), ["20261120.tgz", "20261120.tgz.sha256"]);
+}
+
+#[test]
+fn an_atomic_put_on_a_name_that_was_taken_meanwhile_leaves_it_alone() {
+    for other in [b"something else".to_vec(), vec![7; 1_200_000]] {
+        let bench = atomic();
+        // As if somebody had written it right after the listing.
+        let mut destination = bench.server.connect().unwrap();
+        let mut listing = destination.list().unwrap();
+        bench.server.write("20261120.tgz", &other);
+        let publishing = bench.publish_into(&mut destination, &mut listing).unwrap();
+        assert_eq!((publishing.name.as_str(), publishing.was_there), ("20261120-2.tgz", false));
+        assert_eq!(bench.server.read("20261120.tgz").unwrap(), other);
+    }
+}
+
+#[test]
+fn a_name_taken_meanwhile_costs_no_second_upload() {
+    let bench = Bench::new();
+    let mut destination = bench.server.connect().unwrap();
+    let mut listing = destination.list().unwrap();
+    bench.server.write("20261120.tgz", b"something else");
+    let publishing = bench.publish_into(&mut destination, &mut listing).unwrap();
+    assert_eq!(publishing.name.as_str(), "20261120-2.tgz");
+    assert_eq!(bench.names(), ["20261120-2.tgz", "20261120-2.tgz.sha256", "20261120.tgz"]);
+    assert_eq!(bench.server.read("20261120-2.tgz").unwrap(), bench.content);
 }

@@ -92,6 +92,7 @@ impl Server for Local {
             resume: true,
             free_space: true,
             server_clock: false,
+            atomic_put: false,
         }
     }
 }

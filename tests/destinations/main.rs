@@ -14,6 +14,7 @@ mod memory;
 mod names;
 mod network;
 mod server;
+#[cfg(feature = "sftp")]
 mod sftp;
 mod sources;
 
@@ -25,7 +26,14 @@ use server::{Case, Protocol};
 use support::harness::Suite;
 
 /// Everything that is tested.
-const PROTOCOLS: &[Protocol] = &[memory::PROTOCOL, local::PROTOCOL, sftp::SHELL, sftp::CHROOT];
+const PROTOCOLS: &[Protocol] = &[
+    memory::PROTOCOL,
+    local::PROTOCOL,
+    #[cfg(feature = "sftp")]
+    sftp::SHELL,
+    #[cfg(feature = "sftp")]
+    sftp::CHROOT,
+];
 
 fn main() -> ExitCode {
     let mut suite = Suite::new();

@@ -57,6 +57,7 @@ impl Server for Memory {
             resume: true,
             free_space: true,
             server_clock: true,
+            atomic_put: false,
         }
     }
 }

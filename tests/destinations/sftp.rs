@@ -112,6 +112,7 @@ impl Server for Sftp {
             resume: true,
             free_space: true,
             server_clock: shell,
+            atomic_put: false,
         }
     }
 

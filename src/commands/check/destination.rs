@@ -76,28 +76,40 @@ fn probe(session: &mut dyn Destination) -> Result<String, (&'static str, Destina
     let unique = format!("{}-{}", std::process::id(), fastrand::u32(..));
     let (part, last) = (format!(".archive-check-{unique}.part"), format!(".archive-check-{unique}"));
     let listed = session.list().map_err(|error| ("list the directory", error))?.len();
-    let result = exercise(session, &part, &last);
+    let atomic = session.capabilities().atomic_put;
+    let result = if atomic { exercise_put_new(session, &last) } else { exercise(session, &part, &last) };
     // Whatever happened, nothing stays behind; the first error is the one worth showing.
     let cleaned = [part, last].iter().map(|name| session.remove(name)).collect::<Result<Vec<()>, _>>();
     result?;
     cleaned.map_err(|error| ("delete the test file", error))?;
-    Ok(format!("wrote, read, renamed and deleted a test file; {listed} entries listed"))
+    let done = if atomic { "wrote, read and deleted" } else { "wrote, read, renamed and deleted" };
+    Ok(format!("{done} a test file; {listed} entries listed"))
 }
 
 fn exercise(session: &mut dyn Destination, part: &str, last: &str) -> Result<(), (&'static str, DestinationError)> {
     session.put(part, &mut Bytes::new(PROBE), 0).map_err(|error| ("write a test file", error))?;
-    let size = session.stat(part).map_err(|error| ("look at the test file", error))?.map(|entry| entry.size);
+    read_back(session, part)?;
+    session.move_new(part, last).map_err(|error| ("rename the test file", error))
+}
+
+fn exercise_put_new(session: &mut dyn Destination, name: &str) -> Result<(), (&'static str, DestinationError)> {
+    session.put_new(name, &mut Bytes::new(PROBE)).map_err(|error| ("write a test file", error))?;
+    read_back(session, name)
+}
+
+fn read_back(session: &mut dyn Destination, name: &str) -> Result<(), (&'static str, DestinationError)> {
+    let size = session.stat(name).map_err(|error| ("look at the test file", error))?.map(|entry| entry.size);
     let mut back = Vec::new();
     let mut sink = |bytes: &[u8]| {
         back.extend_from_slice(bytes);
         Ok(())
     };
-    session.get(part, 0, &mut sink).map_err(|error| ("read the test file back", error))?;
+    session.get(name, 0, &mut sink).map_err(|error| ("read the test file back", error))?;
     if back != PROBE || size != Some(PROBE.len() as u64) {
         let error = DestinationError::new(ErrorKind::Other, "what came back is not what was written");
         return Err(("read the test file back", error));
     }
-    session.move_new(part, last).map_err(|error| ("rename the test file", error))
+    Ok(())
 }
 
 fn describe(session: &mut dyn Destination, here: bool, area: &str, list: &mut Checklist<'_>) {
@@ -107,7 +119,12 @@ fn describe(session: &mut dyn Destination, here: bool, area: &str, list: &mut Ch
         true => "the server computes checksums",
         false => "no checksums by the server: each archive is read back",
     }];
-    words.push(if can.move_refuses_to_clobber { "renaming never overwrites" } else { "looks before it renames" });
+    words.push(match (can.atomic_put, can.move_refuses_to_clobber) {
+        (true, true) => "a file shows once it is whole, and never overwrites",
+        (true, false) => "a file shows once it is whole; looks before it writes",
+        (false, true) => "renaming never overwrites",
+        (false, false) => "looks before it renames",
+    });
     words.push(if can.resume { "a cut upload is resumed" } else { "a cut upload starts again" });
     list.ok(area, words.join("; "));
 }

@@ -36,6 +36,7 @@ impl Fixture {
             account_home: None,
             machine_zone: Some("Europe/Paris".to_owned()),
             command_timeout: std::time::Duration::from_secs(30),
+            missing_types: Vec::new(),
         };
         Fixture { dir, environment }
     }

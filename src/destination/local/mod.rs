@@ -200,6 +200,7 @@ impl Destination for LocalDestination {
             resume: true,
             free_space: true,
             server_clock: false,
+            atomic_put: false,
         }
     }
 

@@ -93,7 +93,7 @@ fn open_in_the_background(further: &Further<'_>, path: &str) -> Receiver<(Link, 
             }
             Err(error) => tracing::info!(
                 "a further connection to `{}` could not be opened, going on without it: {}",
-                super::location_of(&settings),
+                settings.location(),
                 chain_of(&anyhow::Error::new(error)).join(": ")
             ),
         };

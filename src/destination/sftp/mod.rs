@@ -59,7 +59,7 @@ impl SftpDestination {
         let link = host_key::connect_to_trusted(settings, timeouts.connect, interrupt)?;
         auth::log_in(&link, settings)?;
         link.set_limit(timeouts.stall);
-        let location = location_of(settings);
+        let location = settings.location();
         let sftp = link.run(|| link.session.sftp()).map_err(|wire| {
             let answered = matches!(wire, Wire::Ssh(_));
             let error = wire.during(format!("the server does not offer SFTP to `{}`", settings.username));
@@ -228,6 +228,7 @@ impl Destination for SftpDestination {
             resume: true,
             free_space,
             server_clock: shell,
+            atomic_put: false,
         }
     }
 
@@ -380,12 +381,4 @@ fn no_sftp_hint() -> Text {
 fn entry_of(name: String, found: &FileStat) -> Entry {
     let modified = found.mtime.and_then(|seconds| DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0));
     Entry { name, size: found.size.unwrap_or(0), modified, is_file: found.is_file() }
-}
-
-pub(super) fn location_of(settings: &SftpSettings) -> String {
-    let port = if settings.port == 22 { String::new() } else { format!(":{}", settings.port) };
-    let host = if settings.host.contains(':') { format!("[{}]", settings.host) } else { settings.host.clone() };
-    let slash = if settings.path.starts_with('/') { "" } else { "/~/" };
-    let path = settings.path.trim_start_matches("~/");
-    format!("sftp://{}@{host}{port}{slash}{path}", settings.username)
 }

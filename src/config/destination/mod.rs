@@ -1,0 +1,119 @@
+//! `[[destination]]`: where archives go, by protocol, and how long they stay.
+
+use std::time::Duration;
+
+use super::reader::{Item, Table};
+use super::schema;
+use super::settings::{DestinationSettings, Protocol, Verify};
+use super::{job, schema::LATER_TYPES};
+use crate::retention::RetentionPolicy;
+use crate::units;
+
+pub(super) mod local;
+pub(super) mod sftp;
+
+/// The types that this version has.
+const TYPES: [&str; 2] = ["sftp", "local"];
+
+/// Those that this program was built without: each is a cargo feature.
+pub(super) fn missing_types() -> Vec<&'static str> {
+    let built = [("sftp", cfg!(feature = "sftp"))];
+    built.into_iter().filter(|(_, built)| !built).map(|(name, _)| name).collect()
+}
+
+/// Reads one destination.
+pub(super) fn read(table: &Table<'_>) -> Option<DestinationSettings> {
+    let name = table.required("name", "\"nas\"").and_then(|item| job::name(&item));
+    if let Some(name) = &name {
+        table.rename(format!("destination[{name}]"));
+    }
+    let protocol = match table.required("type", "\"sftp\"").and_then(|item| protocol_type(&item)) {
+        Some("local") => {
+            table.set_variant("local");
+            local::read(table).map(Protocol::Local)
+        }
+        Some("sftp") => {
+            table.set_variant("sftp");
+            sftp::read(table).map(Protocol::Sftp)
+        }
+        _ => None,
+    };
+    let verify = table.choice("verify", &[("checksum", Verify::Checksum), ("size", Verify::Size)], Verify::Checksum);
+    let bandwidth_limit = table.item("bandwidth_limit").and_then(|item| item.parse(bandwidth));
+    let connect_timeout = table.duration("connect_timeout", Duration::from_secs(15));
+    let stall_timeout = table.duration("stall_timeout", Duration::from_secs(60));
+    let retries = table.integer("retries", 0..=100).unwrap_or(4);
+    let retention = table.table("retention").and_then(|table| retention(&table));
+    Some(DestinationSettings {
+        name: name?,
+        protocol: protocol?,
+        verify,
+        bandwidth_limit,
+        connect_timeout,
+        stall_timeout,
+        retries,
+        retention,
+    })
+}
+
+fn protocol_type(item: &Item<'_>) -> Option<&'static str> {
+    let text = item.string()?;
+    let missing = &item.context.environment.missing_types;
+    let have: Vec<String> =
+        TYPES.iter().filter(|name| !missing.contains(name)).map(|name| format!("`{name}`")).collect();
+    let have = have.join(", ");
+    if let Some(known) = TYPES.into_iter().find(|known| *known == text) {
+        if !missing.contains(&known) {
+            return Some(known);
+        }
+        let help = format!("use a program built with it: `cargo install archive --features {known}`");
+        item.problem(format!("this program was built without `{known}`; it has {have}"), Some(help));
+        return None;
+    }
+    if LATER_TYPES.iter().any(|later| later.variant == Some(text.as_str())) {
+        let help = match text.as_str() {
+            "nfs" | "smb" => "mount the share and use `type = \"local\"` with `require_mount = true`".to_owned(),
+            _ => format!("use one of {have}"),
+        };
+        item.problem(format!("this version has no `{text}` yet; it has {have}"), Some(help));
+    } else {
+        let near = match text.as_str() {
+            "ssh" | "scp" => Some("sftp"),
+            "file" | "dir" | "directory" | "path" => Some("local"),
+            _ => schema::closest(&text, TYPES),
+        };
+        item.problem(format!("`{text}` is not one of {have}"), near.map(|near| format!("did you mean `{near}`?")));
+    }
+    None
+}
+
+/// A rate: `20 MB/s`; per second also when that is not said.
+fn bandwidth(text: &str) -> Result<u64, String> {
+    let expected = || format!("`{text}` is not a rate; write for example `20 MB/s` (bytes, not bits)");
+    let size = text.trim().strip_suffix("/s").unwrap_or(text);
+    match units::parse_size(size) {
+        Ok(0) => Err("must be more than zero; leave the key out for no limit".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(_) => Err(expected()),
+    }
+}
+
+fn retention(table: &Table<'_>) -> Option<RetentionPolicy> {
+    let many = 1..=1_000_000;
+    let policy = RetentionPolicy {
+        keep_days: table.integer("keep_days", many.clone()),
+        keep_last: table.integer("keep_last", many.clone()).unwrap_or(3),
+        keep_weekly: table.integer("keep_weekly", many.clone()),
+        keep_monthly: table.integer("keep_monthly", many.clone()),
+        keep_yearly: table.integer("keep_yearly", many.clone()),
+        max_purge: table.integer("max_purge", many).unwrap_or(31),
+    };
+    table.finish();
+    let rules = ["keep_days", "keep_last", "keep_weekly", "keep_monthly", "keep_yearly"];
+    if !rules.iter().any(|rule| table.has(rule)) {
+        let help = "add for example `keep_days = 30`; without `retention` nothing is ever purged";
+        table.problem("", "says nothing about what to keep", Some(help.to_owned()));
+        return None;
+    }
+    Some(policy)
+}
