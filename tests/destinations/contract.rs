@@ -9,18 +9,25 @@ use archive::digest::Digest;
 use archive::interrupt::Interrupt;
 use sha2::{Digest as _, Sha256};
 
-use crate::server::{Case, Directory, Feature, Place, Server, content, read, refused, says};
+use crate::server::{Case, Directory, Feature, Place, Server, content, put_finally, read, refused, says};
 
 pub const CASES: &[Case] = &[
     Case { name: "round_trip", feature: Feature::Any, run: round_trip },
     Case { name: "an_empty_file", feature: Feature::Any, run: an_empty_file },
     Case { name: "a_file_larger_than_the_window", feature: Feature::Any, run: larger_than_the_window },
     Case { name: "put_replaces_a_temporary_file", feature: Feature::Any, run: put_replaces },
-    Case { name: "put_resumes_at_an_offset", feature: Feature::Any, run: put_resumes },
-    Case { name: "put_does_not_resume_where_the_file_does_not_end", feature: Feature::Any, run: put_resumes_wrongly },
+    Case { name: "put_resumes_at_an_offset", feature: Feature::Resume, run: put_resumes },
+    Case {
+        name: "put_does_not_resume_where_the_file_does_not_end",
+        feature: Feature::Resume,
+        run: put_resumes_wrongly,
+    },
     Case { name: "put_does_not_replace_a_directory", feature: Feature::Any, run: put_on_a_directory },
-    Case { name: "move_new_refuses_to_clobber", feature: Feature::Any, run: move_refuses_to_clobber },
-    Case { name: "move_new_refuses_a_directory_s_name", feature: Feature::Any, run: move_refuses_a_directory },
+    Case { name: "move_new_refuses_to_clobber", feature: Feature::Move, run: move_refuses_to_clobber },
+    Case { name: "move_new_refuses_a_directory_s_name", feature: Feature::Move, run: move_refuses_a_directory },
+    Case { name: "moving_what_is_missing_is_not_found", feature: Feature::Move, run: missing_move },
+    Case { name: "put_new_shows_the_whole_file", feature: Feature::PutNew, run: put_new },
+    Case { name: "put_new_refuses_to_clobber", feature: Feature::PutNew, run: put_new_refuses_to_clobber },
     Case { name: "what_is_missing_is_not_found", feature: Feature::Any, run: missing },
     Case { name: "list_shows_everything_and_touches_nothing", feature: Feature::Any, run: list },
     Case { name: "list_survives_odd_entries", feature: Feature::Directory, run: list_oddities },
@@ -43,7 +50,8 @@ fn round_trip(server: &dyn Server) -> Result<()> {
     let entry = destination.stat(".x.part")?.expect("just written");
     ensure!((entry.name.as_str(), entry.size, entry.is_file) == (".x.part", 3_000_017, true), "{entry:?}");
     ensure!(entry.modified.is_some());
-    destination.move_new(".x.part", "20261120.tgz")?;
+    destination.remove(".x.part")?;
+    put_finally(&mut *destination, ".x.part", "20261120.tgz", &sent)?;
     ensure!(disk.names() == ["20261120.tgz"], "{:?}", disk.names());
     ensure!(read(&mut *destination, "20261120.tgz", 0)? == sent);
     for offset in [1, 1_000_000, 3_000_016, 3_000_017] {
@@ -139,10 +147,44 @@ fn move_refuses_a_directory(server: &dyn Server) -> Result<()> {
     Ok(())
 }
 
+fn missing_move(server: &dyn Server) -> Result<()> {
+    let mut destination = server.connect(Place::Data)?;
+    says(&refused(server, destination.move_new("none", "other"), ErrorKind::NotFound)?, &["none"])?;
+    ensure!(destination.list()?.is_empty());
+    Ok(())
+}
+
+fn put_new(server: &dyn Server) -> Result<()> {
+    let mut destination = server.connect(Place::Data)?;
+    let disk = server.disk(Place::Data);
+    for (name, bytes) in [("empty", 0), ("small", 17), ("20261120.tgz", 20_000_003)] {
+        let sent = content(bytes, 21);
+        destination.put_new(name, &mut Cursor::new(&sent))?;
+        ensure!(disk.read(name).as_ref() == Some(&sent), "`{name}` is not what was sent");
+    }
+    ensure!(disk.names() == ["20261120.tgz", "empty", "small"], "{:?}", disk.names());
+    let moved = destination.move_new("small", "other");
+    ensure!(moved.is_err() && disk.read("small").is_some(), "it says that it cannot rename");
+    Ok(())
+}
+
+fn put_new_refuses_to_clobber(server: &dyn Server) -> Result<()> {
+    let mut destination = server.connect(Place::Data)?;
+    let disk = server.disk(Place::Data);
+    disk.write("20261120.tgz", b"old");
+    let result = destination.put_new("20261120.tgz", &mut Cursor::new(b"new"));
+    says(&refused(server, result, ErrorKind::AlreadyExists)?, &["20261120.tgz"])?;
+    // Sent in several pieces, it must be refused all the same.
+    let result = destination.put_new("20261120.tgz", &mut Cursor::new(content(20_000_003, 22)));
+    refused(server, result, ErrorKind::AlreadyExists)?;
+    ensure!(disk.read("20261120.tgz") == Some(b"old".to_vec()), "the existing file is not intact");
+    ensure!(disk.names() == ["20261120.tgz"], "{:?}", disk.names());
+    Ok(())
+}
+
 fn missing(server: &dyn Server) -> Result<()> {
     let mut destination = server.connect(Place::Data)?;
     ensure!(destination.stat("none")?.is_none());
-    says(&refused(server, destination.move_new("none", "other"), ErrorKind::NotFound)?, &["none"])?;
     says(&refused(server, read(&mut *destination, "none", 0), ErrorKind::NotFound)?, &["none"])?;
     says(&refused(server, destination.checksum("none"), ErrorKind::NotFound)?, &["none"])?;
     ensure!(destination.list()?.is_empty());
@@ -189,8 +231,7 @@ fn list_oddities(server: &dyn Server) -> Result<()> {
     let dangling = listed.iter().find(|entry| entry.name == "dangling").expect("links are listed");
     ensure!(!dangling.is_file, "a link is no file");
     ensure!(destination.stat("dangling")?.is_some_and(|entry| !entry.is_file), "a link to nowhere takes its name");
-    disk.write(".x.part", b"new");
-    refused(server, destination.move_new(".x.part", "dangling"), ErrorKind::AlreadyExists)?;
+    refused(server, put_finally(&mut *destination, ".x.part", "dangling", b"new"), ErrorKind::AlreadyExists)?;
     Ok(())
 }
 
@@ -272,8 +313,7 @@ fn limited(server: &dyn Server) -> Result<()> {
     settings.bandwidth_limit = Some(20_000_000);
     let mut destination = archive::destination::connect(&settings, &Interrupt::default())?;
     let sent = content(2_000_003, 20);
-    destination.put(".x.part", &mut Cursor::new(&sent), 0)?;
-    destination.move_new(".x.part", "20261120.tgz")?;
+    put_finally(&mut *destination, ".x.part", "20261120.tgz", &sent)?;
     ensure!(read(&mut *destination, "20261120.tgz", 17)? == sent[17..]);
     ensure!(server.disk(Place::Data).read("20261120.tgz") == Some(sent));
     ensure!(destination.capabilities() == server.capabilities());
@@ -287,7 +327,7 @@ fn dry_run(server: &dyn Server) -> Result<()> {
     let mut destination = DryRun::new(server.connect(Place::Data)?);
     destination.put(".y.part", &mut Cursor::new(b"content"), 0)?;
     destination.put(".x.part", &mut Cursor::new(b"half of it"), 4)?;
-    destination.move_new(".x.part", "20261120.tgz")?;
+    put_finally(&mut destination, ".x.part", "20261120.tgz", b"content")?;
     destination.remove("20261119.tgz")?;
     ensure!(disk.names() == [".x.part", "20261119.tgz"], "{:?}", disk.names());
     ensure!(disk.read(".x.part") == Some(b"half".to_vec()));

@@ -16,7 +16,7 @@ use crate::support::harness::{Need, is_root, run};
 pub const PROTOCOL: Protocol = Protocol {
     name: "local",
     needs: &[],
-    features: &[Feature::Any, Feature::Directory, Feature::ReadOnly, Feature::Small],
+    features: &[Feature::Any, Feature::Directory, Feature::Move, Feature::ReadOnly, Feature::Resume, Feature::Small],
     start: || Box::new(Local::start()),
     refusals: &[],
     more_needs: |feature| match feature {

@@ -28,6 +28,7 @@ use support::harness::Suite;
 /// Everything that is tested.
 const PROTOCOLS: &[Protocol] = &[
     memory::PROTOCOL,
+    memory::ATOMIC,
     local::PROTOCOL,
     #[cfg(feature = "sftp")]
     sftp::SHELL,

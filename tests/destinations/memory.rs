@@ -9,18 +9,46 @@ use crate::server::{Disk, Feature, Place, Protocol, Server};
 pub const PROTOCOL: Protocol = Protocol {
     name: "memory",
     needs: &[],
-    features: &[Feature::Any, Feature::Small],
-    start: || Box::new(Memory { data: MemoryServer::new(), small: MemoryServer::new() }),
+    features: &[Feature::Any, Feature::Move, Feature::Resume, Feature::Small],
+    start: || Box::new(Memory::start(MOVING)),
     refusals: &[],
     more_needs: |_| Vec::new(),
 };
 
+/// One that cannot rename, and shows files once they are whole.
+pub const ATOMIC: Protocol = Protocol {
+    name: "memory-atomic",
+    features: &[Feature::Any, Feature::PutNew, Feature::Resume, Feature::Small],
+    start: || Box::new(Memory::start(Capabilities { move_in_one_step: false, atomic_put: true, ..MOVING })),
+    ..PROTOCOL
+};
+
+const MOVING: Capabilities = Capabilities {
+    move_refuses_to_clobber: true,
+    move_in_one_step: true,
+    checksum_by_server: true,
+    resume: true,
+    free_space: true,
+    server_clock: true,
+    atomic_put: false,
+};
+
 struct Memory {
+    capabilities: Capabilities,
     data: MemoryServer,
     small: MemoryServer,
 }
 
 impl Memory {
+    fn start(capabilities: Capabilities) -> Self {
+        let server = || {
+            let server = MemoryServer::new();
+            server.set_capabilities(capabilities);
+            server
+        };
+        Memory { capabilities, data: server(), small: server() }
+    }
+
     fn at(&self, place: Place) -> &MemoryServer {
         match place {
             Place::Small => {
@@ -50,15 +78,7 @@ impl Server for Memory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            move_refuses_to_clobber: true,
-            move_in_one_step: true,
-            checksum_by_server: true,
-            resume: true,
-            free_space: true,
-            server_clock: true,
-            atomic_put: false,
-        }
+        self.capabilities
     }
 }
 

@@ -7,7 +7,7 @@ use archive::destination::ErrorKind;
 use archive::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::server::{Case, Feature, Place, Server, read, refused, says};
+use crate::server::{Case, Feature, Place, Server, put_finally, read, refused, says};
 
 pub const CASES: &[Case] = &[
     Case { name: "a_missing_directory_is_made_with_its_parents", feature: Feature::Directory, run: missing_directory },
@@ -70,8 +70,7 @@ fn odd_names(server: &dyn Server) -> Result<()> {
     let disk = server.disk(Place::Data);
     for (number, name) in ODD.iter().enumerate() {
         let (sent, part) = (format!("content {number}").into_bytes(), format!(".{name}.part"));
-        destination.put(&part, &mut Cursor::new(&sent), 0)?;
-        destination.move_new(&part, name)?;
+        put_finally(&mut *destination, &part, name, &sent)?;
         ensure!(disk.read(name).as_ref() == Some(&sent), "`{name}`");
         ensure!(read(&mut *destination, name, 0)? == sent, "`{name}`");
         ensure!(destination.stat(name)?.is_some_and(|entry| entry.name == *name && entry.is_file), "`{name}`");
@@ -93,8 +92,7 @@ fn odd_names(server: &dyn Server) -> Result<()> {
 fn odd_path(server: &dyn Server) -> Result<()> {
     let place = Place::Below("sauvegardes d'été/\"2026\" $HOME `x` 100%");
     let mut destination = server.connect(place)?;
-    destination.put("x", &mut Cursor::new(b"content"), 0)?;
-    destination.move_new("x", "l'été.tgz")?;
+    put_finally(&mut *destination, "x", "l'été.tgz", b"content")?;
     let expected = server.capabilities().checksum_by_server.then(|| Digest(Sha256::digest(b"content").into()));
     ensure!(destination.checksum("l'été.tgz")? == expected);
     ensure!(read(&mut *destination, "l'été.tgz", 3)? == b"tent");

@@ -18,9 +18,14 @@ pub const CASES: &[Case] = &[
     Case { name: "silence_in_an_upload_ends_in_the_timeout", feature: Feature::Network, run: silent_upload },
     Case { name: "silence_in_a_download_ends_in_the_timeout", feature: Feature::Network, run: silent_download },
     Case { name: "silence_at_the_close_ends_in_the_timeout", feature: Feature::Network, run: silent_close },
-    Case { name: "silence_at_a_move_ends_in_the_timeout", feature: Feature::Network, run: silent_move },
-    Case { name: "silence_anywhere_in_a_move_loses_nothing", feature: Feature::Network, run: silent_in_a_move },
-    Case { name: "a_move_cut_anywhere_is_finished", feature: Feature::Network, run: cut_in_a_move },
+    Case { name: "silence_at_a_move_ends_in_the_timeout", feature: Feature::NetworkMove, run: silent_move },
+    Case { name: "silence_anywhere_in_a_move_loses_nothing", feature: Feature::NetworkMove, run: silent_in_a_move },
+    Case { name: "a_move_cut_anywhere_is_finished", feature: Feature::NetworkMove, run: cut_in_a_move },
+    Case {
+        name: "a_put_new_cut_at_every_tenth_shows_all_or_nothing",
+        feature: Feature::NetworkPutNew,
+        run: cut_put_new,
+    },
     Case { name: "silence_at_any_question_ends_in_the_timeout", feature: Feature::Network, run: silent_questions },
     Case { name: "connecting_cut_anywhere_is_retried", feature: Feature::Network, run: cut_connect },
     Case { name: "an_upload_cut_at_every_tenth_is_retried_and_intact", feature: Feature::Network, run: cut_upload },
@@ -264,15 +269,54 @@ fn cut_upload(server: &dyn Server) -> Result<()> {
         let (part, name) = (format!(".{tenth}.part"), format!("{tenth}.tgz"));
         let put = destination.put(&part, &mut Cursor::new(&sent), 0);
         put.map_err(|error| anyhow::anyhow!("{tenth} tenths: {}", told(&error)))?;
+        if destination.capabilities().atomic_put {
+            return Ok(());
+        }
         destination.move_new(&part, &name).with_context(|| format!("{tenth} tenths"))?;
         ensure!(proxy.connections() == 2, "{tenth} tenths: {} connections", proxy.connections());
         Ok(())
     })?;
     let disk = server.disk(Place::Data);
     for tenth in 0..=10 {
-        ensure!(disk.read(&format!("{tenth}.tgz")).as_ref() == Some(&sent), "cut at {tenth} tenths, it is not intact");
+        let name = if server.capabilities().atomic_put { format!(".{tenth}.part") } else { format!("{tenth}.tgz") };
+        ensure!(disk.read(&name).as_ref() == Some(&sent), "cut at {tenth} tenths, it is not intact");
     }
     ensure!(disk.names().len() == 11, "{:?}", disk.names());
+    Ok(())
+}
+
+fn cut_put_new(server: &dyn Server) -> Result<()> {
+    let (up, _) = cost_of_connecting(server)?;
+    let sent = content(8_000_000, 17);
+    let disk = server.disk(Place::Data);
+    for retries in [0, 2] {
+        let settings = DestinationSettings { retries, ..server.settings(Place::Data) };
+        let jobs: Vec<_> = (0..=10u64)
+            .map(|tenth| {
+                let proxy = Proxy::start(server.port());
+                let settings = server.redirected(&settings, proxy.port());
+                (tenth, proxy, settings)
+            })
+            .collect();
+        side_by_side(jobs, |(tenth, proxy, settings)| {
+            proxy.next(Plan::pass().up(Fault::ResetAfter(up + sent.len() as u64 * tenth / 10)));
+            let name = format!("{tenth}-{retries}.tgz");
+            let put =
+                connect(&settings).and_then(|mut destination| destination.put_new(&name, &mut Cursor::new(&sent)));
+            match put {
+                Err(error) if retries == 0 && error.kind == ErrorKind::Unreachable => Ok(()),
+                // Whether the file of an attempt whose answer was lost is ours, its content tells whoever publishes.
+                Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(()),
+                Err(error) => Err(anyhow::anyhow!("{tenth} tenths: {}", told(&error))),
+                Ok(()) => Ok(()),
+            }
+        })?;
+        for tenth in 0..=10 {
+            let held = disk.read(&format!("{tenth}-{retries}.tgz"));
+            ensure!(held.is_some() || retries == 0, "cut at {tenth} tenths, it never came");
+            ensure!(held.is_none_or(|held| held == sent), "cut at {tenth} tenths, it shows a part");
+        }
+    }
     Ok(())
 }
 
@@ -308,6 +352,9 @@ fn cut_for_good(server: &dyn Server) -> Result<()> {
     let result = destination.put(".x.part", &mut Cursor::new(&sent), 0);
     says(&refused(server, result, ErrorKind::Unreachable)?, &[".x.part"])?;
     let disk = server.disk(Place::Data);
+    if !server.capabilities().resume {
+        return Ok(());
+    }
     ensure!(disk.names() == [".x.part"], "{:?}", disk.names());
     // What did arrive is the beginning of it, so that another night may go on from there.
     let held = disk.read(".x.part").expect("just listed");

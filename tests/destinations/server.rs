@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::fs;
-use std::io;
+use std::io::{self, Cursor};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,6 +58,16 @@ pub enum Feature {
     Small,
     /// A TCP connection that can be cut, and a server that can be frozen.
     Network,
+    /// Renaming: [`Capabilities::atomic_put`] is false.
+    Move,
+    /// Renaming over a connection that can be cut.
+    NetworkMove,
+    /// [`Destination::put_new`]: [`Capabilities::atomic_put`] is true.
+    PutNew,
+    /// [`Destination::put_new`] over a connection that can be cut.
+    NetworkPutNew,
+    /// [`Capabilities::resume`]
+    Resume,
 }
 
 /// One case.
@@ -225,6 +235,21 @@ pub fn content(bytes: usize, seed: u64) -> Vec<u8> {
     let mut content = vec![0; bytes];
     random.fill(&mut content);
     content
+}
+
+/// Gives a file its final name in the way of this server: by a rename, or at once.
+pub fn put_finally(
+    destination: &mut dyn Destination,
+    part: &str,
+    name: &str,
+    content: &[u8],
+) -> Result<(), DestinationError> {
+    let mut source = Cursor::new(content);
+    if destination.capabilities().atomic_put {
+        return destination.put_new(name, &mut source);
+    }
+    destination.put(part, &mut source, 0)?;
+    destination.move_new(part, name)
 }
 
 /// All of a file, from an offset.

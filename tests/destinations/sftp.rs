@@ -24,7 +24,16 @@ const fn protocol(name: &'static str, start: fn() -> Box<dyn Server>) -> Protoco
     Protocol {
         name,
         needs: &[Need::SshdAccounts],
-        features: &[Feature::Any, Feature::Directory, Feature::ReadOnly, Feature::Small, Feature::Network],
+        features: &[
+            Feature::Any,
+            Feature::Directory,
+            Feature::Move,
+            Feature::Network,
+            Feature::NetworkMove,
+            Feature::ReadOnly,
+            Feature::Resume,
+            Feature::Small,
+        ],
         start,
         refusals: &[
             "wrong_password",
