@@ -30,7 +30,9 @@ pub fn execute(cli: &Cli) -> ExitCode {
         Command::Run(args) => args.json,
         Command::Check(args) => args.json,
         Command::List(args) => args.json,
-        Command::Prune(_) | Command::Trust(_) | Command::Init(_) => false,
+        Command::Prune(_) | Command::Init(_) => false,
+        #[cfg(feature = "sftp")]
+        Command::Trust(_) => false,
     };
     let output = Output::new(cli.verbosity, json);
     let result = match &cli.command {
