@@ -7,10 +7,12 @@
 //! This module knows nothing of zip, gzip or tar, and does no I/O.
 
 mod block_inflate;
+mod horizon;
 
 use std::fmt;
 
 use block_inflate::BlockInflate;
+pub use horizon::{Ended, Horizon, Reached, Reaching};
 
 /// Where a raw DEFLATE stream can be cut open, learnt while it was inflated.
 ///
@@ -119,6 +121,11 @@ impl Inflater {
         }
         self.crc.update(&input[..progress.consumed]);
         Ok(progress)
+    }
+
+    /// Where the block begins that is being inflated, in bits.
+    pub fn block_begins(&self) -> u64 {
+        self.last_block_bit
     }
 
     /// The positions, once the stream has ended; `None` before.

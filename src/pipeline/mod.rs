@@ -22,14 +22,15 @@ use chrono_tz::Tz;
 
 use self::compare::Comparing;
 use self::download::{Content, comparable, download, spool_file};
-use self::pack::pack;
+use self::pack::{Ahead, pack, pack_ahead};
 use self::purge::Purging;
 use self::recorder::Recorder;
 use self::site::{Decision, Site};
 use self::start::{Started, start};
 use self::upload::Uploading;
-use self::verify::{Verified, fingerprint_method, verify};
+use self::verify::{Before, Verified, fingerprint_method, verify};
 use crate::config::settings::Settings;
+use crate::deflate::Horizon;
 use crate::digest::Digest;
 use crate::error::Failure;
 use crate::interrupt::Interrupt;
@@ -41,7 +42,7 @@ use crate::text;
 use crate::text::{Language, Text};
 use crate::units::show_size;
 use crate::work_dir::lock::Lock;
-use crate::work_dir::outbox::Packed;
+use crate::work_dir::outbox::{Outbox, Packed};
 use crate::work_dir::state::{DumpRecord, SourceState, State};
 
 /// A run that is about to happen.
@@ -77,6 +78,8 @@ pub struct Ended {
 struct Obtained {
     /// A zip with a dump that can be trusted; `None` also where nothing had to be downloaded.
     verified: Option<Verified>,
+    /// Its archive, if it was written already.
+    ahead: Option<Ahead>,
     /// Every destination was decided about.
     compared: bool,
 }
@@ -125,8 +128,9 @@ impl Run<'_> {
         yielded: &mut Yield,
     ) {
         yielded.previous_bytes = started.state.last_published().map(|published| published.dump_bytes);
-        let Obtained { verified, compared } = self.obtain(recorder, started, sites, yielded);
-        let packed = self.pack(recorder, started, sites, verified.as_ref(), compared, yielded);
+        let mut obtained = self.obtain(recorder, started, sites, yielded);
+        let packed = self.pack(recorder, started, sites, &mut obtained, yielded);
+        let Obtained { verified, compared, .. } = obtained;
         self.upload(recorder, started, sites, packed);
         self.purge(recorder, started, sites, compared);
         self.last_look(sites, recorder, yielded);
@@ -159,30 +163,31 @@ impl Run<'_> {
                 return Obtained::default();
             };
             yielded.source = Some(source);
-            let (record, verified) = match content {
+            let (record, verified, ahead) = match content {
                 Content::NotModified(known) => {
                     recorder.skip(Step::Verify, Some(text!("not modified" / "non modifié")));
                     // The same dump may have come in another zip.
                     started.state.source = Some((*known).clone());
-                    (known.dump, None)
+                    (known.dump, None, None)
                 }
                 Content::Zip(zip) => {
                     let resumed = zip.resumed && !damaged_once;
-                    let previous = started.state.last_published().cloned();
-                    let producer = started.state.source.as_ref().map(|source| source.dump.producer.clone());
+                    let before = Before {
+                        published: started.state.last_published().cloned(),
+                        producer: started.state.source.as_ref().map(|source| source.dump.producer.clone()),
+                    };
                     let verified = recorder.step(Step::Verify, |notes| {
-                        verify(
-                            self.settings,
-                            zip,
-                            previous.as_ref(),
-                            producer.as_deref(),
-                            self.interrupt,
-                            self.progress,
-                            notes,
-                        )
+                        let path = zip.path.clone();
+                        let verify = |horizon: &Horizon| {
+                            verify(self.settings, zip, &before, horizon, self.interrupt, self.progress, notes)
+                        };
+                        let outbox = self.outbox(started);
+                        let (verified, ahead) =
+                            pack_ahead(self.settings, &path, &outbox, &started.work_dir, self.interrupt, verify);
+                        Ok((verified?, ahead))
                     });
                     match verified {
-                        Some(verified) => (verified.record.clone(), Some(verified)),
+                        Some((verified, ahead)) => (verified.record.clone(), Some(verified), ahead),
                         None if resumed && !self.interrupted() => {
                             // Pieces of two versions may have met although the server said they were one.
                             tracing::warn!(
@@ -218,7 +223,7 @@ impl Run<'_> {
                 known = None;
                 continue;
             }
-            return Obtained { verified, compared };
+            return Obtained { verified, ahead, compared };
         }
     }
 
@@ -254,11 +259,13 @@ impl Run<'_> {
         recorder: &mut Recorder<'_>,
         started: &Started,
         sites: &[Site<'_>],
-        verified: Option<&Verified>,
-        compared: bool,
+        obtained: &mut Obtained,
         yielded: &mut Yield,
     ) -> bool {
-        let Some(verified) = verified.filter(|_| compared) else {
+        // If nobody needs it, its space is free again when this returns.
+        let ahead = obtained.ahead.take();
+        let compared = obtained.compared;
+        let Some(verified) = obtained.verified.as_ref().filter(|_| compared) else {
             match compared {
                 true => recorder.skip(Step::Pack, Some(text!("nothing new" / "rien de nouveau"))),
                 false => recorder.skip_after_failure(Step::Pack),
@@ -276,14 +283,11 @@ impl Run<'_> {
         }
         let name = self.settings.archive.name.name(self.now.date_naive(), 1);
         let item = recorder.step(Step::Pack, |notes| {
-            // A dry run builds it too, for real, where no destination will ever look for it.
-            let outbox = match self.dry_run {
-                true => crate::work_dir::outbox::Outbox::new(started.work_dir.spool()),
-                false => started.outbox.clone(),
-            };
+            let outbox = self.outbox(started);
             let packed = pack(
                 self.settings,
                 verified,
+                ahead,
                 name,
                 pending,
                 &started.work_dir,
@@ -299,6 +303,14 @@ impl Run<'_> {
         });
         yielded.archive = item.map(|item| item.packed);
         yielded.archive.is_some()
+    }
+
+    /// A dry run builds the archive too, for real, where no destination will ever look for it.
+    fn outbox(&self, started: &Started) -> Outbox {
+        match self.dry_run {
+            true => Outbox::new(started.work_dir.spool()),
+            false => started.outbox.clone(),
+        }
     }
 
     /// What waited in the outbox goes even if tonight's content could not be had.

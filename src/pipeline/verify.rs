@@ -6,6 +6,7 @@ use std::io;
 use super::download::SpooledZip;
 use super::recorder::Notes;
 use crate::config::settings::{DumpSettings, Settings, VolatileLines};
+use crate::deflate::Horizon;
 use crate::digest::Digest;
 use crate::dump::{Completeness, DumpFindings, DumpScanner, Unchecked};
 use crate::error::{Explain, Explained, Failure, while_doing};
@@ -31,6 +32,14 @@ pub struct Verified {
     pub record: DumpRecord,
 }
 
+/// What is known from earlier nights.
+pub struct Before {
+    /// The last published archive.
+    pub published: Option<PublishedArchive>,
+    /// Who wrote the last dump.
+    pub producer: Option<String>,
+}
+
 /// Names the way in which fingerprints are made, so that those of another way are never compared.
 pub fn fingerprint_method(volatile: &VolatileLines) -> String {
     use sha2::Digest as _;
@@ -48,15 +57,15 @@ pub fn fingerprint_method(volatile: &VolatileLines) -> String {
     }
 }
 
-/// Reads the entry to its last byte and judges the dump.
+/// Reads the entry to its last byte and judges the dump; `horizon` tells how far that is.
 ///
 /// # Errors
 /// Exit code 4; 5 if the spool cannot be read.
 pub fn verify(
     settings: &Settings,
     zip: SpooledZip,
-    previous: Option<&PublishedArchive>,
-    previous_producer: Option<&str>,
+    before: &Before,
+    horizon: &Horizon,
     interrupt: &Interrupt,
     progress: &dyn Progress,
     notes: &mut Notes<'_>,
@@ -85,6 +94,7 @@ pub fn verify(
             bar.set(seen, Some(location.declared_size));
             Ok(())
         },
+        Some(horizon),
     )
     .map_err(refuse)?;
     drop(bar);
@@ -96,13 +106,13 @@ pub fn verify(
             read.trailing_bytes
         ));
     }
-    judge(&settings.dump, &findings, previous)
+    judge(&settings.dump, &findings, before.published.as_ref())
         .map_err(|(error, summary)| Failure::new(Step::Verify, error).summed_up(summary))?;
     notes.detail(detail(&findings));
     let producer = findings.producer.to_string();
     if let (Completeness::Unchecked { why: Unchecked::Binary(_) }, Some(before)) =
-        (&findings.completeness, previous_producer)
-        && before != producer
+        (&findings.completeness, &before.producer)
+        && *before != producer
     {
         notes.warn(text!(
             "the last dump was a {before}, this one is a {producer}, whose end cannot be judged: is it what you expect?"

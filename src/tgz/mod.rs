@@ -16,7 +16,7 @@ mod splice;
 pub use compress::compress;
 pub use hashing_writer::{HashingWriter, Written};
 pub use member::TarMember;
-pub use splice::splice;
+pub use splice::{splice, splice_behind};
 
 /// What was written, for logs and for checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::compress::compress_on;
 use super::*;
-use crate::deflate::{BlockMap, Inflater};
+use crate::deflate::{BlockMap, Ended, Horizon, Inflater};
 
 fn member(name: &str, content: &[u8]) -> TarMember {
     TarMember { name: name.to_owned(), size_bytes: content.len() as u64, mtime_unix: 1_787_443_200 }
@@ -44,7 +44,35 @@ fn spliced(name: &str, stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let mut tgz = Vec::new();
     let written = splice(&mut tgz, &member(name, &content), &mut &stream[..], &map, crc32fast::hash(&content)).unwrap();
     assert_eq!(written.tgz_bytes, tgz.len() as u64);
+    assert!(spliced_behind(name, stream, &content) == tgz, "following the inflater gives another archive");
     (tgz, content)
+}
+
+/// The same while the stream is inflated, in small steps, on another thread.
+fn spliced_behind(name: &str, stream: &[u8], content: &[u8]) -> Vec<u8> {
+    let horizon = Horizon::default();
+    let mut tgz = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let reaching = horizon.reaching();
+            let mut inflater = Inflater::new().unwrap();
+            let (mut room, mut used) = (vec![0; 5000], 0);
+            while !inflater
+                .inflate(&stream[used..], &mut room)
+                .map(|step| {
+                    used += step.consumed;
+                    reaching.block_begins(inflater.block_begins());
+                    step.finished
+                })
+                .unwrap()
+            {}
+            let map = inflater.block_map().unwrap();
+            reaching.end(Ended::Whole { map, content_crc32: crc32fast::hash(content) });
+        });
+        let written = splice_behind(&mut tgz, &member(name, content), &mut &stream[..], &horizon).unwrap().unwrap();
+        assert_eq!(written.tgz_bytes, tgz.len() as u64);
+    });
+    tgz
 }
 
 /// Name and content of the only member, read by flate2 (first gzip member only) and the `tar` crate.
@@ -307,4 +335,12 @@ proptest! {
         let b = compress(&mut io::sink(), &member("a", &text), level, &mut &text[..]).unwrap();
         prop_assert_eq!((a.tar_bytes, a.tar_crc32), (b.tar_bytes, b.tar_crc32));
     }
+}
+
+#[test]
+fn following_an_inflater_that_gives_up_gives_up() {
+    let horizon = Horizon::default();
+    drop(horizon.reaching());
+    let written = splice_behind(&mut io::sink(), &member("a", b""), &mut &b""[..], &horizon);
+    assert_eq!(written.unwrap(), None);
 }

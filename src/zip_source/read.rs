@@ -10,7 +10,7 @@ use zip::result::ZipError as LibraryError;
 use super::directory::{Encryption, EntryLocation};
 use super::error::ZipError;
 use super::sinks::{Direct, Sink, handover};
-use crate::deflate::{BlockMap, InflateError, Inflater};
+use crate::deflate::{BlockMap, Ended, Horizon, InflateError, Inflater, Reaching};
 
 /// Compressed bytes read at once.
 const INPUT: usize = 256 * 1024;
@@ -45,10 +45,11 @@ pub fn read_entry<R: Read + Seek + ?Sized>(
     max_size: u64,
     receiver: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<EntryRead, ZipError> {
-    read_into(reader, location, password, max_size, &mut Direct::new(receiver))
+    read_into(reader, location, password, max_size, &mut Direct::new(receiver), None)
 }
 
-/// The same with `receiver` on a thread of its own, so that hashing and inflating go on at the same time.
+/// The same with `receiver` on a thread of its own, so that hashing and inflating go on at the same time. Of a plain DEFLATE entry,
+/// `horizon` learns how far its stream has been inflated and, once everything has been checked, where it can be cut open.
 ///
 /// # Errors
 /// As [`read_entry`]. If `receiver` panics, so does this.
@@ -58,11 +59,13 @@ pub fn read_entry_threaded<R: Read + Seek + ?Sized>(
     password: Option<&[u8]>,
     max_size: u64,
     receiver: impl FnMut(&[u8]) -> io::Result<()> + Send,
+    horizon: Option<&Horizon>,
 ) -> Result<EntryRead, ZipError> {
-    thread::scope(|scope| {
+    let reaching = horizon.map(Horizon::reaching);
+    let read = thread::scope(|scope| {
         let (mut sink, takeover) = handover();
         let receiving = scope.spawn(move || takeover.run(receiver));
-        let outcome = read_into(reader, location, password, max_size, &mut sink);
+        let outcome = read_into(reader, location, password, max_size, &mut sink, reaching.as_ref());
         // Closes the channel, which ends the other thread.
         drop(sink);
         match receiving.join() {
@@ -70,7 +73,11 @@ pub fn read_entry_threaded<R: Read + Seek + ?Sized>(
             Ok(Err(error)) => Err(ZipError::Receiver(error)),
             Err(payload) => panic::resume_unwind(payload),
         }
-    })
+    })?;
+    if let (Some(reaching), Some(map)) = (reaching, &read.splice) {
+        reaching.end(Ended::Whole { map: map.clone(), content_crc32: read.crc32 });
+    }
+    Ok(read)
 }
 
 /// Counts and checks what comes out.
@@ -120,6 +127,7 @@ fn read_into<R: Read + Seek + ?Sized>(
     password: Option<&[u8]>,
     max_size: u64,
     sink: &mut dyn Sink,
+    reaching: Option<&Reaching<'_>>,
 ) -> Result<EntryRead, ZipError> {
     if location.declared_size > max_size {
         let (entry, declared) = (location.name.clone(), location.declared_size);
@@ -127,7 +135,7 @@ fn read_into<R: Read + Seek + ?Sized>(
     }
     let mut tally = Tally { location, crc: crc32fast::Hasher::new(), size: 0 };
     let (splice, trailing_bytes) = if location.is_plain_deflate() {
-        inflate(reader, &mut tally, sink)?
+        inflate(reader, &mut tally, sink, reaching)?
     } else {
         decode(reader, password, &mut tally, sink)?;
         (None, 0)
@@ -142,6 +150,7 @@ fn inflate<R: Read + Seek + ?Sized>(
     reader: &mut R,
     tally: &mut Tally<'_>,
     sink: &mut dyn Sink,
+    reaching: Option<&Reaching<'_>>,
 ) -> Result<(Option<BlockMap>, u64), ZipError> {
     let location = tally.location;
     let entry = || location.name.clone();
@@ -176,6 +185,9 @@ fn inflate<R: Read + Seek + ?Sized>(
             if !is_full {
                 break;
             }
+        }
+        if let Some(reaching) = reaching {
+            reaching.block_begins(inflater.block_begins());
         }
     }
 }

@@ -22,10 +22,17 @@ fn read_with(zip: &[u8], password: Option<&[u8]>, max: u64) -> Result<(Vec<u8>, 
     });
     // Both ways must agree on everything.
     let mut again = Vec::new();
-    let threaded = read_entry_threaded(&mut reader, &location, password, max, |bytes| {
-        again.extend_from_slice(bytes);
-        Ok(())
-    });
+    let threaded = read_entry_threaded(
+        &mut reader,
+        &location,
+        password,
+        max,
+        |bytes| {
+            again.extend_from_slice(bytes);
+            Ok(())
+        },
+        None,
+    );
     match (&read, &threaded) {
         (Ok(read), Ok(threaded)) => assert!(read == threaded && content == again),
         (Err(read), Err(threaded)) => assert_eq!(read.to_string(), threaded.to_string()),
@@ -235,10 +242,17 @@ fn a_receiver_that_fails_stops_the_reading() {
     let mut reader = Cursor::new(&zip);
     let location = find_entry(&mut reader, "a.sql").unwrap();
     let mut calls = 0;
-    let error = read_entry_threaded(&mut reader, &location, None, MAX, |_| {
-        calls += 1;
-        Err(io::Error::other("enough"))
-    });
+    let error = read_entry_threaded(
+        &mut reader,
+        &location,
+        None,
+        MAX,
+        |_| {
+            calls += 1;
+            Err(io::Error::other("enough"))
+        },
+        None,
+    );
     assert_eq!(calls, 1);
     match error {
         Err(ZipError::Receiver(source)) => assert_eq!(source.to_string(), "enough"),
@@ -252,7 +266,7 @@ fn a_receiver_that_panics_does_not_hang() {
     let zip = zip_of(&[TestEntry::deflated("a.sql", &vec![7; 5 << 20])]);
     let mut reader = Cursor::new(&zip);
     let location = find_entry(&mut reader, "a.sql").unwrap();
-    let _ = read_entry_threaded(&mut reader, &location, None, MAX, |_| panic!("a bug in the receiver"));
+    let _ = read_entry_threaded(&mut reader, &location, None, MAX, |_| panic!("a bug in the receiver"), None);
 }
 
 #[test]

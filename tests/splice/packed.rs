@@ -3,8 +3,10 @@
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, ensure};
+use archive::deflate::Horizon;
 use archive::tgz::{self, TarMember, TgzWritten};
 use archive::zip_source::{EntryRead, ZipError, find_entry, read_entry_threaded};
 use flate2::bufread::GzDecoder;
@@ -25,13 +27,20 @@ pub fn pack_to(zip: &mut (impl Read + Seek), entry: &str, out: &mut dyn Write) -
     let location = find_entry(zip, entry)?;
     let mut content = Vec::new();
     let is_plain = location.is_plain_deflate();
-    let read = read_entry_threaded(zip, &location, None, MAX_SIZE, |bytes| {
-        // Only what has to be compressed anew is needed again.
-        if !is_plain {
-            content.extend_from_slice(bytes);
-        }
-        Ok(())
-    })?;
+    let read = read_entry_threaded(
+        zip,
+        &location,
+        None,
+        MAX_SIZE,
+        |bytes| {
+            // Only what has to be compressed anew is needed again.
+            if !is_plain {
+                content.extend_from_slice(bytes);
+            }
+            Ok(())
+        },
+        None,
+    )?;
     let member =
         TarMember { name: location.name.clone(), size_bytes: read.size_bytes, mtime_unix: location.mtime_unix };
     let written = match &read.splice {
@@ -48,7 +57,28 @@ pub fn pack_to(zip: &mut (impl Read + Seek), entry: &str, out: &mut dyn Write) -
 pub fn pack(zip: &[u8], entry: &str) -> Result<(Vec<u8>, Packed), ZipError> {
     let mut tgz = Vec::new();
     let packed = pack_to(&mut Cursor::new(zip), entry, &mut tgz)?;
+    if packed.read.splice.is_some() {
+        assert!(packed_behind(zip, entry)? == tgz, "packing while verifying gives another archive");
+    }
     Ok((tgz, packed))
+}
+
+/// The archive, written while the entry is verified, as a night does it.
+fn packed_behind(zip: &[u8], entry: &str) -> Result<Vec<u8>, ZipError> {
+    let location = find_entry(&mut Cursor::new(zip), entry)?;
+    let member =
+        TarMember { name: location.name.clone(), size_bytes: location.declared_size, mtime_unix: location.mtime_unix };
+    let horizon = Horizon::default();
+    let mut tgz = Vec::new();
+    let mut compressed = &zip[location.data_start as usize..];
+    thread::scope(|scope| {
+        let building = scope.spawn(|| tgz::splice_behind(&mut tgz, &member, &mut compressed, &horizon));
+        let read = read_entry_threaded(&mut Cursor::new(zip), &location, None, MAX_SIZE, |_| Ok(()), Some(&horizon));
+        let built = building.join().expect("splicing does not panic")?;
+        assert!(built.is_some() == read.is_ok(), "{built:?} while reading gave {read:?}");
+        read
+    })?;
+    Ok(tgz)
 }
 
 /// The archive in memory, which must have been spliced and not compressed anew.
@@ -93,7 +123,7 @@ pub fn output_of(command: &mut Command) -> anyhow::Result<Vec<u8>> {
 pub fn filtered(command: &mut Command, input: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut stdin = child.stdin.take().context("stdin is piped")?;
-    let output = std::thread::scope(|scope| -> anyhow::Result<_> {
+    let output = thread::scope(|scope| -> anyhow::Result<_> {
         let feeding = scope.spawn(move || stdin.write_all(input));
         let output = child.wait_with_output()?;
         match feeding.join() {
