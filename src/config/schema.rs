@@ -17,7 +17,22 @@ const fn keys(kind: &'static str, variant: Option<&'static str>, keys: &'static 
 
 /// The keys this version knows.
 pub(super) const TABLES: &[TableKeys] = &[
-    keys("", None, &["name", "timezone", "work_dir", "source", "dump", "archive", "destination", "log", "mail"]),
+    keys(
+        "",
+        None,
+        &[
+            "name",
+            "timezone",
+            "work_dir",
+            "parallel_uploads",
+            "source",
+            "dump",
+            "archive",
+            "destination",
+            "log",
+            "mail",
+        ],
+    ),
     keys(
         "source",
         None,

@@ -24,6 +24,8 @@ pub struct Settings {
     pub timezone: Tz,
     /// `work_dir`: state, spool, outbox and lock.
     pub work_dir: PathBuf,
+    /// `parallel_uploads`: to all destinations at the same time.
+    pub parallel_uploads: bool,
     /// `[source]`
     pub source: SourceSettings,
     /// `[dump]`

@@ -3,6 +3,9 @@
 //! One destination that fails does not stop the others. State and outbox are written after each archive that was verified, so
 //! that a crash forgets nothing.
 
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
@@ -40,60 +43,81 @@ pub struct Uploading<'a> {
     pub progress: &'a dyn Progress,
 }
 
+/// What all destinations have to do with.
+struct Shared<'a, 'n> {
+    items: Vec<Item>,
+    state: &'a mut State,
+    notes: &'a mut Notes<'n>,
+    /// Whether it is tonight's, its name, its bytes.
+    published: Vec<(bool, String, u64)>,
+}
+
 impl Uploading<'_> {
-    /// Publishes what waits. Failures of single destinations are noted; only the local disk or an interruption end the step.
+    /// Publishes what waits, at one destination after the other or at all of them at the same time. Failures of single
+    /// destinations are noted; only the local disk or an interruption end the step.
     ///
     /// # Errors
     /// Exit code 5 if state or outbox cannot be written; the code of an interruption.
     pub fn upload(&self, sites: &mut [Site<'_>], state: &mut State, notes: &mut Notes<'_>) -> Result<(), Failure> {
-        let mut items = self.outbox.items().map_err(disk)?;
-        let mut published = Vec::new();
-        for site in sites.iter_mut() {
-            let name = site.settings.name.clone();
-            let _span = tracing::info_span!("at", destination = name.as_str()).entered();
-            let waiting: Vec<usize> = (0..items.len()).filter(|at| items[*at].packed.pending.contains(&name)).collect();
-            if site.trouble.is_some() {
-                site.report.waiting = waiting_for(&name, &items);
-                note_trouble(site, notes);
-                continue;
-            }
-            for at in waiting {
-                let item = &mut items[at];
-                match self.publish(site, item) {
-                    Ok(publishing) => {
-                        site.name_taken |= warn_about_another_name(&name, item, &publishing, state, notes);
-                        self.delivered(site, item, &publishing, state)?;
-                        let tonight = item.packed.name.date() == self.now.date_naive();
-                        published.push((tonight, publishing.name.to_string(), item.packed.bytes));
-                        if let Some(warning) = publishing.warning {
-                            notes.warn_about(Some(&name), warning);
-                        }
-                    }
-                    Err(error) => {
-                        let archive = item.packed.name.to_string();
-                        // What is wrong with one archive must not hold back the others for ever.
-                        let only_this =
-                            matches!(error.kind, ErrorKind::Local | ErrorKind::Other | ErrorKind::AlreadyExists);
-                        site.report.waiting = waiting_for(&name, &items);
-                        note_failure(site, error, &archive, notes);
-                        if self.interrupt.exit_code().is_some() {
-                            return Ok(());
-                        }
-                        if !only_this {
-                            break;
-                        }
-                    }
+        let items = self.outbox.items().map_err(disk)?;
+        let shared = Mutex::new(Shared { items, state, notes, published: Vec::new() });
+        if self.settings.parallel_uploads {
+            let span = tracing::Span::current();
+            let serve = &|site| {
+                let _step = span.enter();
+                self.serve(site, &shared)
+            };
+            thread::scope(|scope| {
+                let serving: Vec<_> = sites.iter_mut().map(|site| scope.spawn(move || serve(site))).collect();
+                // All of them are waited for before the first failure is passed on.
+                let served: Vec<_> = serving.into_iter().map(|one| one.join()).collect();
+                served.into_iter().try_for_each(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })?;
+        } else {
+            for site in sites.iter_mut() {
+                self.serve(site, &shared)?;
+                if self.interrupt.exit_code().is_some() {
+                    return Ok(());
                 }
             }
-            site.report.waiting = waiting_for(&name, &items);
-            if let Some(session) = site.session.as_mut().filter(|_| site.report.waiting.is_empty()) {
-                sweep_parts(session.as_mut(), &mut site.listing, self.settings);
-            }
         }
+        let Shared { mut published, notes, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         published.sort();
         published.dedup();
         if let Some(detail) = summary(&published) {
             notes.detail(detail);
+        }
+        Ok(())
+    }
+
+    /// Everything that waits for one destination, oldest night first.
+    fn serve(&self, site: &mut Site<'_>, shared: &Mutex<Shared<'_, '_>>) -> Result<(), Failure> {
+        let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = site.settings.name.clone();
+        let _span = tracing::info_span!("at", destination = name.as_str()).entered();
+        site.report.waiting = waiting_for(&name, &lock().items);
+        if site.trouble.is_some() {
+            note_trouble(site, lock().notes);
+            return Ok(());
+        }
+        let waiting: Vec<Item> =
+            lock().items.iter().filter(|item| item.packed.pending.contains(&name)).cloned().collect();
+        for item in waiting {
+            match self.publish(site, &item) {
+                Ok(publishing) => self.delivered(site, &item, publishing, &mut lock())?,
+                Err(error) => {
+                    // What is wrong with one archive must not hold back the others for ever.
+                    let only_this =
+                        matches!(error.kind, ErrorKind::Local | ErrorKind::Other | ErrorKind::AlreadyExists);
+                    note_failure(site, error, item.packed.name.as_str(), lock().notes);
+                    if self.interrupt.exit_code().is_some() || !only_this {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(session) = site.session.as_mut().filter(|_| site.report.waiting.is_empty()) {
+            sweep_parts(session.as_mut(), &mut site.listing, self.settings);
         }
         Ok(())
     }
@@ -123,11 +147,13 @@ impl Uploading<'_> {
     fn delivered(
         &self,
         site: &mut Site<'_>,
-        item: &mut Item,
-        publishing: &Publishing,
-        state: &mut State,
+        item: &Item,
+        publishing: Publishing,
+        shared: &mut Shared<'_, '_>,
     ) -> Result<(), Failure> {
         let name = site.settings.name.clone();
+        let Shared { items, state, notes, published: done } = shared;
+        site.name_taken |= warn_about_another_name(&name, item, &publishing, state, notes);
         let dump = &item.packed.dump;
         let known = state.destinations.entry(name.clone()).or_default();
         let same = known.published.as_ref().filter(|before| {
@@ -168,7 +194,14 @@ impl Uploading<'_> {
         }
         // Whatever becomes of these, the archive is there, and the report says so.
         state.save(&self.work_dir.state_file()).map_err(disk)?;
-        self.outbox.delivered(item, &name).map_err(disk)?;
+        if let Some(waiting) = items.iter_mut().find(|waiting| waiting.path == item.path) {
+            self.outbox.delivered(waiting, &name).map_err(disk)?;
+        }
+        site.report.waiting = waiting_for(&name, items);
+        done.push((tonight, publishing.name.to_string(), item.packed.bytes));
+        if let Some(warning) = publishing.warning {
+            notes.warn_about(Some(&name), warning);
+        }
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod here;
 mod killed;
 mod log;
 mod mail;
+mod parallel;
 mod secrets;
 mod several_nights;
 mod smoke;
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
     here::cases(&mut suite);
     killed::cases(&mut suite);
     mail::cases(&mut suite);
+    parallel::cases(&mut suite);
     secrets::cases(&mut suite);
     several_nights::cases(&mut suite);
     log::cases(&mut suite);
