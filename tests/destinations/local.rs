@@ -88,7 +88,7 @@ impl Server for Local {
         Capabilities {
             move_refuses_to_clobber: true,
             move_in_one_step: true,
-            checksum_by_server: true,
+            checksum_by_server: false,
             resume: true,
             free_space: true,
             server_clock: false,

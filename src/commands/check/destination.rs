@@ -3,7 +3,7 @@
 use chrono::Utc;
 
 use super::{CLOCK_TOLERANCE, Checklist};
-use crate::config::settings::{DestinationSettings, Protocol};
+use crate::config::settings::DestinationSettings;
 use crate::destination::{self, Destination, DestinationError, ErrorKind};
 use crate::error::while_doing;
 use crate::exit_code::ExitCode;
@@ -55,8 +55,7 @@ pub(super) fn check(settings: &DestinationSettings, probing: &Probing<'_>, list:
             return;
         }
     }
-    let here = matches!(settings.protocol, Protocol::Local(_));
-    describe(session.as_mut(), here, area, list);
+    describe(session.as_mut(), area, list);
     check_space(session.as_mut(), area, probing.zip_bytes, list);
     check_clock(session.as_mut(), area, list);
     if settings.retention.is_none() {
@@ -112,12 +111,11 @@ fn read_back(session: &mut dyn Destination, name: &str) -> Result<(), (&'static 
     Ok(())
 }
 
-fn describe(session: &mut dyn Destination, here: bool, area: &str, list: &mut Checklist<'_>) {
+fn describe(session: &mut dyn Destination, area: &str, list: &mut Checklist<'_>) {
     let can = session.capabilities();
     let mut words = vec![match can.checksum_by_server {
-        _ if here => "each archive is read back to compare checksums",
         true => "the server computes checksums",
-        false => "no checksums by the server: each archive is read back",
+        false => "each archive is read back to compare checksums",
     }];
     words.push(match (can.atomic_put, can.move_refuses_to_clobber) {
         (true, true) => "a file shows once it is whole, and never overwrites",
