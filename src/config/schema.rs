@@ -71,6 +71,11 @@ pub(super) const TABLES: &[TableKeys] = &[
     keys("destination", Some("local"), &["path", "require_mount", "marker"]),
     keys(
         "destination",
+        Some("nfs"),
+        &["host", "export", "path", "uid", "gid", "port", "mount_port", "privileged_port"],
+    ),
+    keys(
+        "destination",
         Some("sftp"),
         &[
             "host",
@@ -104,7 +109,6 @@ pub(super) const LATER_TYPES: &[TableKeys] = &[
     keys("destination", Some("ftp"), &["allow_plaintext"]),
     keys("destination", Some("webdav"), &["url", "bearer_token", "auth"]),
     keys("destination", Some("smb"), &["share", "domain", "encryption"]),
-    keys("destination", Some("nfs"), &["export", "uid", "gid", "mount_port", "privileged_port"]),
     keys(
         "destination",
         Some("s3"),

@@ -8,6 +8,7 @@ use regex::bytes::Regex;
 use url::Url;
 
 pub use super::destination::local::LocalSettings;
+pub use super::destination::nfs::NfsSettings;
 pub use super::destination::sftp::{HostKey, SftpSettings, SshAuth};
 use super::secret::Secret;
 use crate::retention::RetentionPolicy;
@@ -229,6 +230,8 @@ pub enum Verify {
 pub enum Protocol {
     /// A directory of this machine, a mounted share as a rule.
     Local(LocalSettings),
+    /// NFS without mounting.
+    Nfs(NfsSettings),
     /// SSH file transfer.
     Sftp(SftpSettings),
 }
@@ -238,6 +241,7 @@ impl Protocol {
     pub fn location(&self) -> String {
         match self {
             Protocol::Local(local) => local.path.display().to_string(),
+            Protocol::Nfs(nfs) => nfs.location(),
             Protocol::Sftp(sftp) => sftp.location(),
         }
     }
@@ -245,7 +249,7 @@ impl Protocol {
     /// Its secrets.
     pub(super) fn secrets(&self) -> Vec<&Secret> {
         match self {
-            Protocol::Local(_) => Vec::new(),
+            Protocol::Local(_) | Protocol::Nfs(_) => Vec::new(),
             Protocol::Sftp(sftp) => sftp.secrets(),
         }
     }
@@ -254,6 +258,7 @@ impl Protocol {
     pub(super) fn place(&self) -> (&'static str, String) {
         match self {
             Protocol::Local(local) => ("local", local.place()),
+            Protocol::Nfs(nfs) => ("nfs", nfs.place()),
             Protocol::Sftp(sftp) => ("sftp", sftp.place()),
         }
     }

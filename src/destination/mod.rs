@@ -4,7 +4,7 @@
 //! bandwidth limits wrap any destination and are known to none.
 //!
 //! - [`connect`] is the way in: the protocol, inside its wrappers.
-//! - Protocols: [`local`], [`sftp`]; [`memory`] is the plainest honest one, for tests.
+//! - Protocols: [`local`], `nfs`, [`sftp`]; [`memory`] is the plainest honest one, for tests.
 //! - Wrappers: [`retry`], [`throttle`], [`dry_run`].
 
 use std::fmt;
@@ -25,6 +25,8 @@ pub mod dry_run;
 mod feed;
 pub mod local;
 pub mod memory;
+#[cfg(feature = "nfs")]
+pub mod nfs;
 pub mod retry;
 #[cfg(feature = "sftp")]
 pub mod sftp;
@@ -64,6 +66,8 @@ fn open(settings: &DestinationSettings, interrupt: &Interrupt) -> Result<Box<dyn
         (Timeouts { connect: settings.connect_timeout, stall: settings.stall_timeout }, interrupt);
     Ok(match &settings.protocol {
         Protocol::Local(local) => Box::new(local::LocalDestination::open(local)?),
+        #[cfg(feature = "nfs")]
+        Protocol::Nfs(nfs) => Box::new(nfs::NfsDestination::open(nfs, timeouts, interrupt)?),
         #[cfg(feature = "sftp")]
         Protocol::Sftp(sftp) => Box::new(sftp::SftpDestination::open(sftp, timeouts, interrupt)?),
         #[allow(unreachable_patterns, reason = "with every feature none is left")]

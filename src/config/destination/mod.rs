@@ -10,14 +10,15 @@ use crate::retention::RetentionPolicy;
 use crate::units;
 
 pub(super) mod local;
+pub(super) mod nfs;
 pub(super) mod sftp;
 
 /// The types that this version has.
-const TYPES: [&str; 2] = ["sftp", "local"];
+const TYPES: [&str; 3] = ["sftp", "nfs", "local"];
 
 /// Those that this program was built without: each is a cargo feature.
 pub(super) fn missing_types() -> Vec<&'static str> {
-    let built = [("sftp", cfg!(feature = "sftp"))];
+    let built = [("nfs", cfg!(feature = "nfs")), ("sftp", cfg!(feature = "sftp"))];
     built.into_iter().filter(|(_, built)| !built).map(|(name, _)| name).collect()
 }
 
@@ -31,6 +32,10 @@ pub(super) fn read(table: &Table<'_>) -> Option<DestinationSettings> {
         Some("local") => {
             table.set_variant("local");
             local::read(table).map(Protocol::Local)
+        }
+        Some("nfs") => {
+            table.set_variant("nfs");
+            nfs::read(table).map(Protocol::Nfs)
         }
         Some("sftp") => {
             table.set_variant("sftp");
@@ -72,7 +77,7 @@ fn protocol_type(item: &Item<'_>) -> Option<&'static str> {
     }
     if LATER_TYPES.iter().any(|later| later.variant == Some(text.as_str())) {
         let help = match text.as_str() {
-            "nfs" | "smb" => "mount the share and use `type = \"local\"` with `require_mount = true`".to_owned(),
+            "smb" => "mount the share and use `type = \"local\"` with `require_mount = true`".to_owned(),
             _ => format!("use one of {have}"),
         };
         item.problem(format!("this version has no `{text}` yet; it has {have}"), Some(help));

@@ -348,3 +348,36 @@ fn an_unknown_machine_zone_is_utc_and_a_warning() {
     let loaded = fixture.load(&format!("timezone = \"Asia/Tokyo\"\n{SOURCE}{LOCAL}")).unwrap();
     assert_eq!((loaded.settings.timezone, loaded.warnings.len()), (Tz::Asia__Tokyo, 0));
 }
+
+#[test]
+fn an_nfs_destination_needs_a_host_and_an_export() {
+    let nfs = "[[destination]]\nname = \"nas\"\ntype = \"nfs\"\n";
+    let load = |keys: &str| Fixture::new().load(&format!("{SOURCE}{nfs}{keys}\n"));
+    let good = |keys: &str| match load(keys).unwrap().settings.destinations.remove(0).protocol {
+        Protocol::Nfs(nfs) => nfs,
+        other => panic!("{other:?}"),
+    };
+    let least = good("host = \"NAS\"\nexport = \"/srv/\"");
+    assert_eq!((least.path.as_str(), least.uid, least.port, least.privileged_port), ("", None, None, None));
+    assert_eq!((least.location(), least.place()), ("nfs://NAS/srv".to_owned(), "nas/srv".to_owned()));
+    let all = good(
+        "host = \"::1\"\nexport = \"/\"\npath = \"//a/./b/\"\nuid = 0\ngid = 7\nport = 2050\nmount_port = 3\nprivileged_port = false",
+    );
+    assert_eq!((all.location().as_str(), all.path.as_str()), ("nfs://[::1]:2050/a/b", "a/b"));
+    assert_eq!((all.uid, all.gid, all.port, all.mount_port), (Some(0), Some(7), Some(2050), Some(3)));
+    assert_eq!(all.privileged_port, Some(false));
+    let bad = |keys: &str| messages(&load(keys).unwrap_err());
+    assert_eq!(
+        bad("").join("\n"),
+        "destination[nas].host: missing key `host`\ndestination[nas].export: missing key `export`"
+    );
+    assert_eq!(
+        bad("host = \"nas\"\nexport = \"nas:/srv\"\npath = \"a/../b\"\nuid = -1\nusername = \"x\""),
+        [
+            "destination[nas].export: must be the exported path as the server names it, beginning with `/`",
+            "destination[nas].path: must not hold `..`",
+            "destination[nas].uid: must be from 0 to 4294967294, not `-1`",
+            "destination[nas].username: `username` belongs to type `sftp`, this destination is `nfs`",
+        ]
+    );
+}
