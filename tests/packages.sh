@@ -19,6 +19,9 @@ python3 python3
 tar tar
 gzip gzip
 mount mount
+ganesha.nfsd nfs-ganesha
+rpcbind rpcbind
+unshare util-linux
 useradd passwd
 ps procps
 bsdtar libarchive-tools

@@ -22,8 +22,9 @@ missing=()
 while read -r program package; do
     command -v "$program" >/dev/null || missing+=("$package")
 done < <(packages)
-# These are no programs: the C library's headers, and venv with pip.
+# These are no programs: the C library's headers, what lets nfs-ganesha export directories, and venv with pip.
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+compgen -G '/usr/lib/*/ganesha/libfsalvfs.so' >/dev/null || missing+=(nfs-ganesha-vfs)
 python=/usr/bin/python3
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 

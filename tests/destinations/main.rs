@@ -13,6 +13,8 @@ mod local;
 mod memory;
 mod names;
 mod network;
+#[cfg(feature = "nfs")]
+mod nfs;
 mod server;
 #[cfg(feature = "sftp")]
 mod sftp;
@@ -30,6 +32,8 @@ const PROTOCOLS: &[Protocol] = &[
     memory::PROTOCOL,
     memory::ATOMIC,
     local::PROTOCOL,
+    #[cfg(feature = "nfs")]
+    nfs::PROTOCOL,
     #[cfg(feature = "sftp")]
     sftp::SHELL,
     #[cfg(feature = "sftp")]

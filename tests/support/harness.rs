@@ -16,6 +16,7 @@
 //! }
 //! ```
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
@@ -43,6 +44,8 @@ pub enum Need {
     NotRoot,
     /// Running as root.
     Root,
+    /// nfs-ganesha with its exports of plain directories, and a portmapper: root, and the right to mount.
+    Ganesha,
     /// Any program on the `PATH` (or in `/usr/sbin`), and the Debian package that has it.
     Program(&'static str, &'static str),
 }
@@ -74,6 +77,17 @@ impl Need {
                 .then(|| "`libfaketime.so.1` is missing (package `faketime`)".to_owned()),
             Self::NotRoot => is_root().then(|| "running as root".to_owned()),
             Self::Root => (!is_root()).then(|| "not running as root".to_owned()),
+            Self::Ganesha => Self::Tmpfs
+                .missing()
+                .or_else(|| program("ganesha.nfsd", "nfs-ganesha"))
+                .or_else(|| program("rpcbind", "rpcbind"))
+                .or_else(|| program("unshare", "util-linux"))
+                .or_else(|| {
+                    let found = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+                    let mut libraries = found.map(|entry| entry.path().join("ganesha/libfsalvfs.so"));
+                    let missing = || "nfs-ganesha cannot export directories (package `nfs-ganesha-vfs`)".to_owned();
+                    (!libraries.any(|library| library.exists())).then(missing)
+                }),
             Self::Program(name, package) => program(name, package),
         }
     }

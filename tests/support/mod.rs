@@ -14,6 +14,7 @@
 pub mod accounts;
 pub mod binary;
 pub mod dumps;
+pub mod ganesha;
 pub mod harness;
 pub mod https;
 pub mod proxy;

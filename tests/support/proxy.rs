@@ -61,6 +61,7 @@ struct Shared {
     always: Mutex<Plan>,
     delay: Mutex<Duration>,
     open: Mutex<Vec<Arc<Connection>>>,
+    frozen: AtomicBool,
     connections: AtomicU64,
     up: AtomicU64,
     down: AtomicU64,
@@ -108,6 +109,7 @@ impl Proxy {
             always: Mutex::default(),
             delay: Mutex::default(),
             open: Mutex::default(),
+            frozen: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
@@ -156,6 +158,11 @@ impl Proxy {
         for connection in self.shared.open.lock().unwrap().iter() {
             connection.cut(true);
         }
+    }
+
+    /// From now on nothing arrives on either side; connections stay. For servers that cannot be frozen themselves.
+    pub fn freeze(&self) {
+        self.shared.frozen.store(true, Ordering::SeqCst);
     }
 
     /// Connections that came so far.
@@ -246,7 +253,7 @@ fn pass(client: TcpStream, shared: &Arc<Shared>) {
             let connection = &connection;
             scope.spawn(move || receive(connection, up, fault, delay, &into));
             let counter = if up { &shared.up } else { &shared.down };
-            scope.spawn(move || deliver(connection, up, &from, counter));
+            scope.spawn(move || deliver(connection, up, &from, counter, &shared.frozen));
         }
     });
     shared.open.lock().unwrap().retain(|other| !Arc::ptr_eq(other, &connection));
@@ -294,9 +301,12 @@ fn receive(connection: &Connection, up: bool, fault: Fault, delay: Duration, que
 }
 
 /// Writes what is due to the other side.
-fn deliver(connection: &Connection, up: bool, queue: &Receiver<Piece>, counter: &AtomicU64) {
+fn deliver(connection: &Connection, up: bool, queue: &Receiver<Piece>, counter: &AtomicU64, frozen: &AtomicBool) {
     let target = if up { &connection.server } else { &connection.client };
     for piece in queue {
+        while frozen.load(Ordering::SeqCst) && !connection.cut.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(5));
+        }
         match piece {
             Piece::Bytes(due, bytes) => {
                 thread::sleep(due.saturating_duration_since(Instant::now()));
