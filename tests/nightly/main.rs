@@ -13,6 +13,7 @@ mod killed;
 mod log;
 mod mail;
 mod parallel;
+mod protocols;
 mod secrets;
 mod several_nights;
 mod smoke;
@@ -38,5 +39,6 @@ fn main() -> std::process::ExitCode {
     log::cases(&mut suite);
     connections::cases(&mut suite);
     unchanged::cases(&mut suite);
+    protocols::cases(&mut suite);
     suite.run()
 }

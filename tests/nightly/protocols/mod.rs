@@ -1,0 +1,84 @@
+//! One whole life of a job over each protocol that speaks to a server: publish, unchanged, outage, catching up, purge.
+
+#[cfg(feature = "nfs")]
+mod nfs;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use crate::job::Job;
+use crate::support::dumps::Dump;
+use crate::support::harness::Suite;
+
+/// A server under test, and its directory.
+trait Remote {
+    /// Keys of the `[[destination]]` beside `name`, `retries` and `retention`.
+    fn keys(&self) -> String;
+    /// The directory as its disk has it.
+    fn directory(&self) -> PathBuf;
+    /// Refuses connections from now on.
+    fn stop(&mut self);
+    /// Is there again, with the same files on the same port.
+    fn restart(&mut self);
+}
+
+pub fn cases(suite: &mut Suite) {
+    #[cfg(feature = "nfs")]
+    nfs::cases(suite);
+}
+
+/// Five nights: the first, one without news, one while the server is away, the one after, and one that purges.
+fn whole_run(server: &mut dyn Remote) -> Result<()> {
+    let mut job = Job::new();
+    job.destinations = format!(
+        "[[destination]]\nname = \"nas\"\nretries = 0\n{}\nretention = {{ keep_days = 5, keep_last = 1 }}\n",
+        server.keys()
+    );
+    let dump = |seed| Dump::new(seed).size(300_000).text();
+    let directory = server.directory();
+    let archives = || Job::names(&directory).into_iter().filter(|name| name.ends_with(".tgz")).collect::<Vec<_>>();
+    let night = |job: &Job, day: &str, code: i32| {
+        let done = job.night(&format!("2026-11-{day} 01:00:00"));
+        ensure!(done.code == code, "on the {day}, expected {code}: {done}\n{}", job.log());
+        Ok(())
+    };
+
+    job.publish(&dump(1));
+    night(&job, "19", 0)?;
+    ensure!(Job::names(&directory) == ["20261119.tgz", "20261119.tgz.sha256"], "{:?}", Job::names(&directory));
+    ensure!(Job::unpacked(&directory.join("20261119.tgz")) == dump(1), "another dump");
+    let first = fs::read(directory.join("20261119.tgz"))?;
+
+    night(&job, "20", 0)?;
+    ensure!(archives() == ["20261119.tgz"], "unchanged, yet: {:?}", archives());
+
+    job.publish(&dump(2));
+    server.stop();
+    night(&job, "21", 6)?;
+    let waiting = job.waiting();
+    ensure!(waiting.len() == 1 && waiting[0].starts_with("20261121"), "{waiting:?}");
+
+    server.restart();
+    job.publish(&dump(3));
+    night(&job, "22", 0)?;
+    ensure!(job.waiting().is_empty(), "{:?}", job.waiting());
+    ensure!(archives() == ["20261119.tgz", "20261121.tgz", "20261122.tgz"], "{:?}", archives());
+    ensure!(fs::read(directory.join("20261119.tgz"))? == first, "an archive was touched");
+    for (name, seed) in [("20261121.tgz", 2), ("20261122.tgz", 3)] {
+        ensure!(Job::unpacked(&directory.join(name)) == dump(seed), "`{name}` holds another dump");
+    }
+
+    job.publish(&dump(4));
+    night(&job, "26", 0)?;
+    let left = Job::names(&directory);
+    ensure!(!left.iter().any(|name| name.starts_with("20261119")), "not purged: {left:?}\n{}", job.log());
+    ensure!(left.contains(&"20261122.tgz".to_owned()) && left.contains(&"20261126.tgz.sha256".to_owned()), "{left:?}");
+    ensure!(!left.iter().any(|name| name.ends_with(".part")), "{left:?}");
+
+    let checked = job.command(&["check", "--config", "archive.toml"]).run();
+    let lines = format!("{}{}", checked.stdout, checked.stderr);
+    ensure!(lines.contains("deleted a test file"), "{lines}");
+    Ok(())
+}
