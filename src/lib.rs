@@ -11,7 +11,7 @@
 //!   new?), [`destination`] (one file per protocol), [`publish`] (upload, verify, name), [`retention`] and [`archive_name`] (pure),
 //!   [`work_dir`] (state, lock, outbox).
 //! - [`step`], [`exit_code`], [`text`], [`error`], [`units`], [`digest`], [`interrupt`], [`progress`]: the vocabulary everybody
-//!   shares.
+//!   shares; `http`: what those who speak it share.
 
 pub mod archive_name;
 pub mod cli;
@@ -23,6 +23,7 @@ pub mod digest;
 pub mod dump;
 pub mod error;
 pub mod exit_code;
+mod http;
 pub mod interrupt;
 pub mod logging;
 pub mod output;

@@ -95,7 +95,7 @@ impl<'a> Feed<'a> {
     }
 
     /// Checks that nothing follows the announced end.
-    pub(super) fn finish(self) -> Result<(), DestinationError> {
+    pub(super) fn finish(&mut self) -> Result<(), DestinationError> {
         match read_some(self.source, &mut [0])? {
             0 => Ok(()),
             _ => Err(DestinationError::new(

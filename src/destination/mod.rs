@@ -23,6 +23,9 @@ use crate::text::Text;
 mod clock;
 pub mod dry_run;
 mod feed;
+#[cfg(any(feature = "s3", feature = "webdav"))]
+#[allow(dead_code, reason = "until the protocols are there")]
+mod http;
 pub mod local;
 pub mod memory;
 #[cfg(feature = "nfs")]

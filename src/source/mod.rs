@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use crate::http::shown;
 pub use error::{SourceError, SourceErrorKind};
 pub use http::{HttpSource, RangeReader};
 
@@ -88,31 +89,9 @@ pub struct Probe {
     pub server_date: Option<DateTime<Utc>>,
 }
 
-/// A URL as logs may show it: no credentials, no fragment, and `?…` for a query, which may hold a token.
-pub fn shown(url: &Url) -> String {
-    let query = if url.query().is_some() { "?…" } else { "" };
-    format!("{}://{}{}{query}", url.scheme(), authority(url), url.path())
-}
-
-/// `host`, or `host:port` where the port is not the scheme's own.
-fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_shown_url_holds_neither_credentials_nor_query_nor_fragment() {
-        let url = Url::parse("https://me:secret@example.org:8443/a/b.zip?token=secret#secret").unwrap();
-        assert_eq!(shown(&url), "https://example.org:8443/a/b.zip?…");
-        assert_eq!(shown(&Url::parse("https://[::1]/x").unwrap()), "https://[::1]/x");
-    }
 
     #[test]
     fn validators_of_an_older_state_file_are_read() {

@@ -1,113 +1,55 @@
-//! Turns what the HTTP client, TLS and the server's status say into a [`SourceError`]; the only place that knows their errors.
+//! Turns what the HTTP client, TLS and the server's status say into a [`SourceError`].
 
-use std::error::Error;
-use std::io;
-
-use chrono::DateTime;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
-use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError};
 use url::Url;
 
-use super::super::{SourceError, SourceErrorKind as Kind, authority, shown};
+use super::super::{SourceError, SourceErrorKind as Kind};
 use super::headers;
+use crate::http::{Trouble, TroubleKind, authority, root_cause, shown};
 use crate::text;
 use crate::text::{Language, Text};
 use crate::units::show_duration;
 
-/// The layers of an error, outermost first. An [`io::Error`] hides the error it wraps from `source()`: looked for here.
-fn layers<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
-    let mut layers = Vec::new();
-    let mut next = Some(error);
-    while let Some(layer) = next {
-        layers.push(layer);
-        next = match layer.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner as &(dyn Error + 'static)),
-            None => layer.source(),
-        };
-    }
-    layers
-}
-
-/// The innermost text of an error: what really happened.
-pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let cause = layers(error).last().map(|layer| layer.to_string()).unwrap_or_default();
-    // rustls points programmers to its manual; that helps nobody who reads a log at night.
-    match cause.split_once(": https://docs.rs/") {
-        Some((cause, _)) => cause.to_owned(),
-        None => cause,
-    }
-}
-
 /// A request that brought no answer.
 pub(super) fn no_answer(error: reqwest::Error, url: &Url, proxy: Option<&str>) -> SourceError {
-    let error = error.without_url();
-    let cause = root_cause(&error);
-    let layers = layers(&error);
-    let host = authority(url);
-    let begins = |text: &str| layers.iter().any(|layer| layer.to_string().starts_with(text));
-    let io_kind =
-        |kind| layers.iter().filter_map(|layer| layer.downcast_ref::<io::Error>()).any(|io| io.kind() == kind);
-
-    if let Some(tls) = layers.iter().find_map(|layer| layer.downcast_ref::<rustls::Error>()) {
-        return tls_failed(tls, &host);
-    }
-    if begins("tls handshake eof") {
-        let message = format!("`{host}` ended the connection while TLS was being agreed on");
-        return SourceError::new(Kind::Tls, Text::new("TLS failed", "échec TLS"), message).transient(true);
-    }
-    if begins("tunnel error") || begins("SOCKS error") {
-        let denied = cause.contains("authorization required") || cause.contains("authentication");
-        return proxy_failed(proxy, &host, cause).transient(!denied);
-    }
-    if let (Some(_), true) = (proxy, error.is_connect()) {
-        return proxy_failed(proxy, &host, cause);
-    }
-    let (kind, summary, message) = if error.is_timeout() || io_kind(io::ErrorKind::TimedOut) {
-        (
-            Kind::Stalled,
-            Text::new("no connection in time", "pas de connexion à temps"),
-            format!("`{host}` did not accept the connection in time"),
-        )
-    } else if begins("dns error") {
-        (
-            Kind::HostNotFound,
-            Text::new("host not found", "hôte introuvable"),
-            format!("the host `{}` was not found", url.host_str().unwrap_or_default()),
-        )
-    } else if io_kind(io::ErrorKind::ConnectionRefused) {
-        (
-            Kind::Refused,
-            Text::new("connection refused", "connexion refusée"),
-            format!("`{host}` refused the connection"),
-        )
-    } else if error.is_builder() {
-        (
-            Kind::Other,
-            Text::new("request not possible", "requête impossible"),
-            format!("the request to `{host}` could not be made"),
-        )
-    } else if error.is_connect() {
-        (Kind::Unreachable, Text::new("no connection", "pas de connexion"), format!("no connection to `{host}`"))
-    } else if [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe, io::ErrorKind::UnexpectedEof]
-        .map(io_kind)
-        .contains(&true)
-        || cause.contains("closed before message completed")
-    {
-        (
-            Kind::Cut,
-            Text::new("connection cut", "connexion coupée"),
-            format!("`{host}` ended the connection without an answer"),
-        )
-    } else {
-        (
-            Kind::Unreachable,
-            Text::new("no usable answer", "pas de réponse exploitable"),
-            format!("no usable answer from `{host}`"),
-        )
+    let trouble = Trouble::of(error, url, proxy);
+    let (kind, summary) = match trouble.kind {
+        TroubleKind::HostNotFound => (Kind::HostNotFound, Text::new("host not found", "hôte introuvable")),
+        TroubleKind::Refused => (Kind::Refused, Text::new("connection refused", "connexion refusée")),
+        TroubleKind::Late => (Kind::Stalled, Text::new("no connection in time", "pas de connexion à temps")),
+        TroubleKind::NoConnection => (Kind::Unreachable, Text::new("no connection", "pas de connexion")),
+        TroubleKind::Cut => (Kind::Cut, Text::new("connection cut", "connexion coupée")),
+        TroubleKind::NoAnswer => (Kind::Unreachable, Text::new("no usable answer", "pas de réponse exploitable")),
+        TroubleKind::Impossible => (Kind::Other, Text::new("request not possible", "requête impossible")),
+        TroubleKind::Proxy | TroubleKind::ProxyDenied => (Kind::Proxy, Text::new("proxy failed", "échec du proxy")),
+        TroubleKind::Tls | TroubleKind::TlsCut => (Kind::Tls, Text::new("TLS failed", "échec TLS")),
+        TroubleKind::CertificateExpired => (Kind::Certificate, Text::new("certificate expired", "certificat expiré")),
+        TroubleKind::CertificateNotYet => {
+            (Kind::Certificate, Text::new("certificate not valid yet", "certificat pas encore valable"))
+        }
+        TroubleKind::CertificateName => {
+            (Kind::Certificate, Text::new("certificate for another name", "certificat pour un autre nom"))
+        }
+        TroubleKind::CertificateIssuer => {
+            (Kind::Certificate, Text::new("certificate not trusted", "certificat non reconnu"))
+        }
+        TroubleKind::CertificateRevoked => (Kind::Certificate, Text::new("certificate revoked", "certificat révoqué")),
+        TroubleKind::Certificate => (Kind::Certificate, Text::new("certificate refused", "certificat refusé")),
     };
-    SourceError::new(kind, summary, message).caused_by(cause)
+    let hint = trouble.certificate_hint("source.url", "source.ca_file");
+    let mut error = SourceError::new(kind, summary, trouble.message);
+    if let Some(cause) = trouble.cause {
+        error = error.caused_by(cause);
+    }
+    if let Some(hint) = hint {
+        error = error.with_hint(hint);
+    }
+    match trouble.kind {
+        TroubleKind::TlsCut => error.transient(true),
+        TroubleKind::ProxyDenied => error.transient(false),
+        _ => error,
+    }
 }
 
 /// The body stopped before its end. That is worth a retry whatever the reason was.
@@ -119,121 +61,6 @@ pub(super) fn cut(error: reqwest::Error, url: &Url, received: u64, total: Option
         format!("the connection to `{}` was cut after {received}{of} bytes", authority(url)),
     )
     .caused_by(root_cause(&error.without_url()))
-}
-
-fn proxy_failed(proxy: Option<&str>, host: &str, cause: String) -> SourceError {
-    let proxy = proxy.map(|proxy| format!(" `{proxy}`")).unwrap_or_default();
-    SourceError::new(
-        Kind::Proxy,
-        Text::new("proxy failed", "échec du proxy"),
-        format!("the proxy{proxy} gave no connection to `{host}`"),
-    )
-    .caused_by(cause)
-}
-
-fn tls_failed(error: &rustls::Error, host: &str) -> SourceError {
-    if let rustls::Error::InvalidCertificate(certificate) = error {
-        return certificate_refused(certificate, host);
-    }
-    let what = match error {
-        rustls::Error::InvalidMessage(_) => "answered with something that is not TLS",
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => "demands a client certificate",
-        rustls::Error::AlertReceived(
-            AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnsupportedCertificate,
-        ) => "refused our client certificate",
-        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) | rustls::Error::PeerIncompatible(_) => {
-            "does not speak a TLS version or cipher that is still safe"
-        }
-        _ => "failed to agree with us on TLS",
-    };
-    SourceError::new(Kind::Tls, Text::new("TLS failed", "échec TLS"), format!("`{host}` {what}"))
-        .caused_by(error.to_string())
-}
-
-fn certificate_refused(error: &CertificateError, host: &str) -> SourceError {
-    let day = |time: UnixTime| {
-        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        DateTime::from_timestamp(seconds, 0)
-            .map(|time| time.format("%Y-%m-%d %H:%M UTC").to_string())
-            .unwrap_or_default()
-    };
-    let refused = |summary: Text, message: String| SourceError::new(Kind::Certificate, summary, message);
-    let clock = Text::new(
-        "the certificate on the server must be renewed; if it is valid, this machine's clock is wrong",
-        "le certificat du serveur doit être renouvelé ; s'il est valable, c'est l'horloge de cette machine qui est fausse",
-    );
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            let since = match error {
-                CertificateError::ExpiredContext { not_after, .. } => format!(" on {}", day(*not_after)),
-                _ => String::new(),
-            };
-            refused(
-                Text::new("certificate expired", "certificat expiré"),
-                format!("the certificate of `{host}` expired{since}"),
-            )
-            .with_hint(clock)
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            let until = match error {
-                CertificateError::NotValidYetContext { not_before, .. } => format!(" before {}", day(*not_before)),
-                _ => " yet".to_owned(),
-            };
-            refused(
-                Text::new("certificate not valid yet", "certificat pas encore valable"),
-                format!("the certificate of `{host}` is not valid{until}"),
-            )
-            .with_hint(clock)
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            let names = match error {
-                CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
-                    format!(", but for {}", presented.iter().take(8).map(|name| plain(name)).collect::<Vec<_>>().join(", "))
-                }
-                _ => String::new(),
-            };
-            refused(
-                Text::new("certificate for another name", "certificat pour un autre nom"),
-                format!("the certificate of `{host}` is not valid for that name{names}"),
-            )
-            .with_hint(Text::new(
-                "use a name that the certificate has in `source.url`, or have the server's certificate extended",
-                "utilisez dans `source.url` un nom que porte le certificat, ou faites étendre le certificat du serveur",
-            ))
-        }
-        CertificateError::UnknownIssuer => refused(
-            Text::new("certificate not trusted", "certificat non reconnu"),
-            format!("the certificate of `{host}` comes from an authority that this machine does not trust"),
-        )
-        .with_hint(Text::new(
-            "if it is your own authority, name its certificate in `source.ca_file`; if it is a public one, the server may \
-             not send its intermediate certificate",
-            "si c'est votre propre autorité, indiquez son certificat dans `source.ca_file` ; si elle est publique, le \
-             serveur n'envoie peut-être pas son certificat intermédiaire",
-        )),
-        CertificateError::Revoked => refused(
-            Text::new("certificate revoked", "certificat révoqué"),
-            format!("the certificate of `{host}` was revoked"),
-        ),
-        other => refused(
-            Text::new("certificate refused", "certificat refusé"),
-            format!("the certificate of `{host}` cannot be trusted"),
-        )
-        .caused_by(other.to_string()),
-    }
-}
-
-/// `DnsName("example.org")` as webpki shows it, without its wrapping.
-fn plain(name: &str) -> String {
-    match name.split_once('"').and_then(|(_, rest)| rest.split_once('"')) {
-        Some((name, _)) => format!("`{name}`"),
-        None => format!("`{name}`"),
-    }
 }
 
 /// An answer whose status is not one of those we can use.
@@ -298,37 +125,8 @@ pub(super) fn stalled(url: &Url, limit: std::time::Duration, what: &str) -> Sour
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::error::Hinted as _;
-
-    fn certificate(error: CertificateError) -> SourceError {
-        // As it arrives: wrapped in an I/O error, which hides it from `source()`.
-        let wrapped = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(error));
-        let layers = layers(&wrapped);
-        tls_failed(layers.iter().find_map(|layer| layer.downcast_ref()).unwrap(), "h:8443")
-    }
-
-    #[test]
-    fn a_bad_certificate_is_told_with_its_dates_and_names() {
-        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        let expired =
-            certificate(CertificateError::ExpiredContext { time: at(2_000_000_000), not_after: at(1_000_000_000) });
-        assert_eq!(expired.to_string(), "the certificate of `h:8443` expired on 2001-09-09 01:46 UTC");
-        assert_eq!(expired.summary().en, "certificate expired");
-        assert!(!expired.is_transient());
-        let name = certificate(CertificateError::NotValidForNameContext {
-            expected: "h".try_into().unwrap(),
-            presented: vec!["DnsName(\"a.example\")".into(), "IpAddress(127.0.0.1)".into()],
-        });
-        assert_eq!(
-            name.to_string(),
-            "the certificate of `h:8443` is not valid for that name, but for `a.example`, `IpAddress(127.0.0.1)`"
-        );
-        let unknown = certificate(CertificateError::UnknownIssuer);
-        assert!(unknown.hint().unwrap().fr.contains("ca_file"));
-    }
 
     #[test]
     fn a_401_says_whether_credentials_are_missing_wrong_or_of_a_kind_we_do_not_speak() {

@@ -4,15 +4,14 @@
 //! to, which must not.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use reqwest::{Certificate, Client, Identity, Proxy, redirect};
+use reqwest::{Client, Identity, Proxy};
 use url::Url;
 
 use crate::config::settings::{ClientCert, SourceSettings};
 use crate::error::{Explain as _, explained};
-use crate::text;
+use crate::http::{authorities, authority, client_builder, root_cause};
 use crate::text::Text;
 
 /// The clients of one source.
@@ -27,8 +26,6 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn build(settings: &SourceSettings, system_proxy: bool) -> anyhow::Result<Self> {
-        // `main` does the same first thing; whoever comes second finds it done, which is fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         if settings.url.scheme() != "https" && !settings.allow_http {
             return Err(explained(
                 "`source.url` is not https",
@@ -44,22 +41,15 @@ impl Clients {
             None => own.clone(),
         };
         let proxy = settings.proxy.as_ref().and_then(|proxy| Url::parse(proxy.expose()).ok());
-        let proxy = proxy.map(|proxy| super::super::authority(&proxy));
+        let proxy = proxy.map(|proxy| authority(&proxy));
         Ok(Clients { own, foreign, proxy })
     }
 }
 
 fn client(settings: &SourceSettings, identity: Option<&ClientCert>, system_proxy: bool) -> anyhow::Result<Client> {
-    let mut builder = Client::builder()
-        .user_agent(concat!("archive/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        // Retries are ours: reqwest's own would hide attempts from the log.
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .connect_timeout(settings.connect_timeout)
-        .pool_max_idle_per_host(1);
+    let mut builder = client_builder(settings.connect_timeout);
     if let Some(file) = &settings.ca_file {
-        builder = builder.tls_certs_merge(authorities(file)?);
+        builder = builder.tls_certs_merge(authorities(file, "source.ca_file")?);
     }
     if let Some(files) = identity {
         builder = builder.identity(own_certificate(files)?);
@@ -79,7 +69,7 @@ fn client(settings: &SourceSettings, identity: Option<&ClientCert>, system_proxy
     } else if !system_proxy {
         builder = builder.no_proxy();
     }
-    builder.build().map_err(|error| anyhow!(super::classify::root_cause(&error.without_url()))).explain(
+    builder.build().map_err(|error| anyhow!(root_cause(&error.without_url()))).explain(
         "failed to prepare TLS for `source.url`",
         Text::new(
             "install the system's authorities (package `ca-certificates`), or set `source.ca_file`; if a client \
@@ -90,24 +80,6 @@ fn client(settings: &SourceSettings, identity: Option<&ClientCert>, system_proxy
     )
 }
 
-fn authorities(file: &Path) -> anyhow::Result<Vec<Certificate>> {
-    let shown = file.display();
-    let hint = || {
-        text!(
-            "`source.ca_file` must be a readable PEM file, with `-----BEGIN CERTIFICATE-----` in it"
-                / "`source.ca_file` doit être un fichier PEM lisible, contenant `-----BEGIN CERTIFICATE-----`"
-        )
-    };
-    let pem = fs::read(file).explain(format!("failed to read `{shown}`"), hint())?;
-    let certificates = Certificate::from_pem_bundle(&pem)
-        .map_err(|error| anyhow!(super::classify::root_cause(&error)))
-        .explain(format!("failed to read the certificates in `{shown}`"), hint())?;
-    if certificates.is_empty() {
-        return Err(explained(format!("`{shown}` holds no certificate"), hint()));
-    }
-    Ok(certificates)
-}
-
 fn own_certificate(files: &ClientCert) -> anyhow::Result<Identity> {
     let mut pem = fs::read(&files.cert_file)
         .with_context(|| format!("failed to read `source.client_cert_file`, `{}`", files.cert_file.display()))?;
@@ -116,7 +88,7 @@ fn own_certificate(files: &ClientCert) -> anyhow::Result<Identity> {
         fs::read(&files.key_file)
             .with_context(|| format!("failed to read `source.client_key_file`, `{}`", files.key_file.display()))?,
     );
-    Identity::from_pem(&pem).map_err(|error| anyhow!(super::classify::root_cause(&error))).explain(
+    Identity::from_pem(&pem).map_err(|error| anyhow!(root_cause(&error))).explain(
         format!("failed to use the client certificate `{}`", files.cert_file.display()),
         Text::new(
             "both files must be PEM, and the key without a passphrase (`openssl pkey -in key.pem -out plain.pem`)",

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use chrono::{DateTime, Utc};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED, RETRY_AFTER};
 
 use super::super::Validators;
@@ -88,11 +87,6 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 fn date(headers: &HeaderMap) -> Option<SystemTime> {
     httpdate::parse_http_date(text(headers, DATE)?).ok()
-}
-
-/// The server's clock.
-pub(super) fn server_date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
-    date(headers).map(DateTime::from)
 }
 
 #[cfg(test)]

@@ -16,27 +16,21 @@ mod retry;
 mod spool;
 
 #[cfg(test)]
-mod responder;
-#[cfg(test)]
 mod tests;
 
 use std::future::Future;
-use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::time::{Instant, timeout};
 
 use self::client::Clients;
 use self::retry::Backoff;
 use super::SourceError;
 use crate::config::settings::SourceSettings;
+use crate::http::{Ended, bounded};
 use crate::interrupt::Interrupt;
 
 pub use ranges::RangeReader;
-
-/// How often a wait asks whether it should end.
-const POLL: Duration = Duration::from_millis(200);
 
 /// A zip behind a URL. It must not be used from inside an async runtime.
 pub struct HttpSource {
@@ -46,12 +40,6 @@ pub struct HttpSource {
     backoff: Backoff,
     /// `None` only while it is being dropped.
     runtime: Option<tokio::runtime::Runtime>,
-}
-
-/// Why a wait ended before what it waited for.
-enum Ended {
-    Stalled,
-    Interrupted,
 }
 
 impl HttpSource {
@@ -81,20 +69,8 @@ impl HttpSource {
         self.runtime.as_ref().expect("the runtime is taken in drop only").block_on(future)
     }
 
-    /// Waits for `future`, but no longer than `limit`, and not beyond an interruption.
     async fn bounded<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Result<T, Ended> {
-        let mut future = pin!(future);
-        let deadline = Instant::now() + limit;
-        loop {
-            self.check()?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if let Ok(value) = timeout(left.min(POLL), future.as_mut()).await {
-                return Ok(value);
-            }
-            if Instant::now() >= deadline {
-                return Err(Ended::Stalled);
-            }
-        }
+        bounded(&self.interrupt, limit, future).await
     }
 
     /// Does nothing for a while.
@@ -103,10 +79,6 @@ impl HttpSource {
             Ok(()) | Err(Ended::Stalled) => Ok(()),
             Err(Ended::Interrupted) => Err(SourceError::interrupted()),
         }
-    }
-
-    fn check(&self) -> Result<(), Ended> {
-        self.interrupt.check().map_err(|_| Ended::Interrupted)
     }
 }
 

@@ -55,7 +55,7 @@ impl HttpSource {
             validators: headers::validators(all),
             ranges,
             resumable: ranges && headers::strong_validator(all).is_some(),
-            server_date: headers::server_date(all),
+            server_date: crate::http::server_date(all),
             redirects: answer.redirects,
             final_url: answer.url,
         })

@@ -11,12 +11,12 @@ use url::Url;
 
 use super::super::{Fetched, Progress, SourceError, SourceErrorKind as Kind, Validators};
 use super::HttpSource;
-use super::responder::{Reply, Responder, part, reply, whole};
 use super::retry::Backoff;
 use crate::config::secret::Secret;
 use crate::config::settings::{HttpAuth, SourceSettings};
 use crate::error::Hinted as _;
 use crate::exit_code::ExitCode;
+use crate::http::responder::{Reply, Responder, part, reply, whole};
 use crate::interrupt::Interrupt;
 
 /// A server, a source for its `/dump.zip`, and a place to spool to.

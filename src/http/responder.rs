@@ -1,4 +1,4 @@
-//! A plain HTTP server for this module's tests: it plays a script, one answer per connection, and remembers what was asked.
+//! A plain HTTP server for tests: it plays a script, one answer per connection, and remembers what was asked.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,14 +10,14 @@ use url::Url;
 
 /// One answer.
 #[derive(Clone, Debug)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     bytes: Vec<u8>,
     /// Afterwards nothing moves any more, instead of the connection being closed.
     hold: bool,
 }
 
 /// `status` (`200 OK`), header lines, and the body as it is; no header is added but `Connection: close`.
-pub(super) fn reply(status: &str, headers: &[&str], body: &[u8]) -> Reply {
+pub(crate) fn reply(status: &str, headers: &[&str], body: &[u8]) -> Reply {
     let mut head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n");
     for header in headers {
         head.push_str(&format!("{header}\r\n"));
@@ -26,12 +26,12 @@ pub(super) fn reply(status: &str, headers: &[&str], body: &[u8]) -> Reply {
 }
 
 /// A 200 with its length and an `ETag`.
-pub(super) fn whole(etag: &str, body: &[u8]) -> Reply {
+pub(crate) fn whole(etag: &str, body: &[u8]) -> Reply {
     reply("200 OK", &[&format!("Content-Length: {}", body.len()), &format!("ETag: {etag}")], body)
 }
 
 /// A 206 of `body` from `first` to `last`.
-pub(super) fn part(etag: &str, body: &[u8], first: usize, last: usize) -> Reply {
+pub(crate) fn part(etag: &str, body: &[u8], first: usize, last: usize) -> Reply {
     let headers = [
         format!("Content-Length: {}", last - first + 1),
         format!("Content-Range: bytes {first}-{last}/{}", body.len()),
@@ -42,20 +42,20 @@ pub(super) fn part(etag: &str, body: &[u8], first: usize, last: usize) -> Reply 
 
 impl Reply {
     /// Ends `bytes` before the end.
-    pub(super) fn short_by(mut self, bytes: usize) -> Self {
+    pub(crate) fn short_by(mut self, bytes: usize) -> Self {
         self.bytes.truncate(self.bytes.len() - bytes);
         self
     }
 
     /// Leaves the connection open, and silent.
-    pub(super) fn then_silence(mut self) -> Self {
+    pub(crate) fn then_silence(mut self) -> Self {
         self.hold = true;
         self
     }
 }
 
 /// The server; it stops when it is dropped.
-pub(super) struct Responder {
+pub(crate) struct Responder {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
@@ -64,7 +64,7 @@ pub(super) struct Responder {
 
 impl Responder {
     /// Starts a server that gives these answers in this order, then only `599`.
-    pub(super) fn start(script: Vec<Reply>) -> Self {
+    pub(crate) fn start(script: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -91,12 +91,12 @@ impl Responder {
     }
 
     /// A URL on this server.
-    pub(super) fn url(&self, path: &str) -> Url {
+    pub(crate) fn url(&self, path: &str) -> Url {
         Url::parse(&format!("http://{}{path}", self.address)).unwrap()
     }
 
     /// The requests so far, head only, in lower case.
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 }

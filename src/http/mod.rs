@@ -1,0 +1,123 @@
+//! What the source and the destinations that speak HTTP share: how a client is built, how it waits, and what its errors mean.
+
+use std::fs;
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use chrono::{DateTime, Utc};
+use reqwest::header::{DATE, HeaderMap};
+use reqwest::{Certificate, Client, ClientBuilder, redirect};
+use tokio::time::{Instant, timeout};
+use url::Url;
+
+use crate::error::{Explain as _, explained};
+use crate::interrupt::Interrupt;
+use crate::text;
+
+#[cfg(test)]
+pub(crate) mod responder;
+mod trouble;
+
+pub(crate) use trouble::{Trouble, TroubleKind, root_cause};
+
+/// How often a wait asks whether it should end.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Why a wait ended before what it waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Stalled,
+    Interrupted,
+}
+
+/// Waits for `future`, but no longer than `limit`, and not beyond an interruption.
+pub(crate) async fn bounded<T>(
+    interrupt: &Interrupt,
+    limit: Duration,
+    future: impl Future<Output = T>,
+) -> Result<T, Ended> {
+    let mut future = pin!(future);
+    let deadline = Instant::now() + limit;
+    loop {
+        interrupt.check().map_err(|_| Ended::Interrupted)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Ok(value) = timeout(left.min(POLL), future.as_mut()).await {
+            return Ok(value);
+        }
+        if Instant::now() >= deadline {
+            return Err(Ended::Stalled);
+        }
+    }
+}
+
+/// A client that follows no redirect, repeats nothing by itself, and trusts the system's authorities.
+pub(crate) fn client_builder(connect_timeout: Duration) -> ClientBuilder {
+    // `main` does the same first thing; whoever comes second finds it done, which is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .user_agent(concat!("archive/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        // Retries are ours: reqwest's own would hide attempts from the log.
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(connect_timeout)
+        .pool_max_idle_per_host(1)
+}
+
+/// The authorities in a PEM file; `key` is the setting that names it.
+///
+/// # Errors
+/// A file that cannot be read, or that holds no certificate.
+pub(crate) fn authorities(file: &Path, key: &str) -> anyhow::Result<Vec<Certificate>> {
+    let shown = file.display();
+    let hint = || {
+        text!(
+            "`{key}` must be a readable PEM file, with `-----BEGIN CERTIFICATE-----` in it"
+                / "`{key}` doit être un fichier PEM lisible, contenant `-----BEGIN CERTIFICATE-----`"
+        )
+    };
+    let pem = fs::read(file).explain(format!("failed to read `{shown}`"), hint())?;
+    let certificates = Certificate::from_pem_bundle(&pem)
+        .map_err(|error| anyhow!(root_cause(&error)))
+        .explain(format!("failed to read the certificates in `{shown}`"), hint())?;
+    if certificates.is_empty() {
+        return Err(explained(format!("`{shown}` holds no certificate"), hint()));
+    }
+    Ok(certificates)
+}
+
+/// The server's clock.
+pub(crate) fn server_date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    httpdate::parse_http_date(date.trim()).ok().map(DateTime::from)
+}
+
+/// A URL as logs may show it: no credentials, no fragment, and `?…` for a query, which may hold a token.
+pub fn shown(url: &Url) -> String {
+    let query = if url.query().is_some() { "?…" } else { "" };
+    format!("{}://{}{}{query}", url.scheme(), authority(url), url.path())
+}
+
+/// `host`, or `host:port` where the port is not the scheme's own.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_url_holds_neither_credentials_nor_query_nor_fragment() {
+        let url = Url::parse("https://me:secret@example.org:8443/a/b.zip?token=secret#secret").unwrap();
+        assert_eq!(shown(&url), "https://example.org:8443/a/b.zip?…");
+        assert_eq!(shown(&Url::parse("https://[::1]/x").unwrap()), "https://[::1]/x");
+    }
+}
