@@ -331,18 +331,21 @@ fn deliver(connection: &Connection, up: bool, queue: &Receiver<Piece>, counter: 
 
 fn write(connection: &Connection, mut target: &TcpStream, bytes: &[u8], counter: &AtomicU64) -> io::Result<()> {
     let mut rest = bytes;
-    while !rest.is_empty() {
+    // Counted first: whoever has received them must not find that they were not.
+    counter.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+    let result = loop {
+        if rest.is_empty() {
+            break Ok(());
+        }
         if connection.cut.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::ConnectionReset.into());
+            break Err(io::ErrorKind::ConnectionReset.into());
         }
         match target.write(rest) {
-            Ok(count) => {
-                rest = &rest[count..];
-                counter.fetch_add(count as u64, Ordering::SeqCst);
-            }
+            Ok(count) => rest = &rest[count..],
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-            Err(error) => return Err(error),
+            Err(error) => break Err(error),
         }
-    }
-    Ok(())
+    };
+    counter.fetch_sub(rest.len() as u64, Ordering::SeqCst);
+    result
 }

@@ -48,7 +48,11 @@ impl Http {
                 let trouble = Trouble::of(error, &self.base, None);
                 let kind = kind_of(trouble.kind);
                 let hint = self.hint(&trouble);
-                let mut cause = DestinationError::new(kind, trouble.message);
+                let silence = match trouble.kind {
+                    TroubleKind::Late => format!(": no byte moved for {} s", self.timeouts.connect.as_secs_f32()),
+                    _ => String::new(),
+                };
+                let mut cause = DestinationError::new(kind, format!("{}{silence}", trouble.message));
                 if let Some(deeper) = trouble.cause {
                     cause = cause.caused_by(deeper);
                 }

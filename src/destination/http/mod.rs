@@ -47,6 +47,8 @@ use self::errors::Stop;
 
 /// Read from a source in one piece, at most: small enough that a slow line is seen to move.
 const PIECE_BYTES: usize = 64 << 10;
+/// A firewall may have forgotten a connection that was idle for longer, without a word to either side.
+const MOST_IDLE: Duration = Duration::from_secs(30);
 /// How much of an answer is read for its words.
 const WORDS_BYTES: usize = 16 << 10;
 
@@ -97,7 +99,7 @@ impl Http {
     /// # Errors
     /// `Other` for a `ca_file` that cannot be used, or if there is no authority at all.
     pub fn new(settings: &Settings<'_>, interrupt: &Interrupt) -> Result<Self, DestinationError> {
-        let mut builder = client_builder(settings.timeouts.connect);
+        let mut builder = client_builder(settings.timeouts.connect).pool_idle_timeout(MOST_IDLE);
         if let Some(file) = settings.ca_file {
             let certificates = crate::http::authorities(file, settings.keys.ca_file)
                 .map_err(|error| errors::bad_authorities(error, settings.keys.ca_file))?;
@@ -131,6 +133,7 @@ impl Http {
     /// # Errors
     /// Why there was no answer.
     pub fn call(&self, request: RequestBuilder, what: &dyn Fn() -> String) -> Result<Answer<'_>, DestinationError> {
+        self.notice_closed_connections();
         let request = request.send();
         let sent = self.block_on(async { self.bounded(self.first_limit(), request).await?.map_err(Stop::Failed) });
         self.answer(sent, None, what)
@@ -163,10 +166,17 @@ impl Http {
             }
             return self.call(request, what);
         }
+        self.notice_closed_connections();
         let (body, sender) = body::new(len);
         let request = request.body(reqwest::Body::wrap(body)).send();
         let sent = self.block_on(self.feed(request, &sender, &mut feed, beyond));
         self.answer(sent, Some(sender), what)
+    }
+
+    /// Between two calls nobody looks at the connections, and servers close those that are idle for a few seconds: without
+    /// this, the next request would go out on a dead one.
+    fn notice_closed_connections(&self) {
+        self.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
     }
 
     /// Moves what `feed` has, but the last `beyond` bytes, into the request's body until there is an answer.

@@ -178,3 +178,44 @@ fn a_closed_port_and_an_unknown_host_are_unreachable_and_name_the_setting() {
         assert!(!format!("{error:?}").contains("secret"));
     }
 }
+
+#[test]
+fn a_connection_that_the_server_closed_while_idle_is_not_used_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}/x", listener.local_addr().unwrap())).unwrap();
+    let (closed, seen) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        for _ in 0..3 {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            // As if the connection could be used again; then nobody uses it for a while.
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            drop(stream);
+            closed.send(()).unwrap();
+        }
+    });
+    let http = http(&url, &Interrupt::default());
+    for _ in 0..3 {
+        http.call(http.request(Method::GET, &url), &what).unwrap();
+        seen.recv().unwrap();
+    }
+    server.join().unwrap();
+}
+
+#[test]
+fn a_port_without_tls_is_no_matter_of_trust_and_not_retried() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("https://{}/x", listener.local_addr().unwrap())).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let http = http(&url, &Interrupt::default());
+    let error = http.call(http.request(Method::GET, &url), &what).err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Other);
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("something that is not TLS"), "{cause}");
+    assert!(error.hint().unwrap().en.contains("check the port in `url`"));
+    server.join().unwrap();
+}
