@@ -91,6 +91,11 @@ pub(super) const TABLES: &[TableKeys] = &[
             "connections",
         ],
     ),
+    keys(
+        "destination",
+        Some("webdav"),
+        &["url", "username", "password", "bearer_token", "auth", "ca_file", "allow_http"],
+    ),
     keys("retention", None, &["keep_days", "keep_last", "keep_weekly", "keep_monthly", "keep_yearly", "max_purge"]),
     keys("log", None, &["dir", "level", "format", "keep"]),
     keys("mail", None, &["transport", "from", "to", "when", "subject", "attach_log", "language"]),
@@ -107,7 +112,6 @@ pub(super) const TABLES: &[TableKeys] = &[
 pub(super) const LATER_TYPES: &[TableKeys] = &[
     keys("destination", Some("ftps"), &["implicit"]),
     keys("destination", Some("ftp"), &["allow_plaintext"]),
-    keys("destination", Some("webdav"), &["url", "bearer_token", "auth"]),
     keys("destination", Some("smb"), &["share", "domain", "encryption"]),
     keys(
         "destination",

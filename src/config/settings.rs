@@ -10,6 +10,7 @@ use url::Url;
 pub use super::destination::local::LocalSettings;
 pub use super::destination::nfs::NfsSettings;
 pub use super::destination::sftp::{HostKey, SftpSettings, SshAuth};
+pub use super::destination::webdav::{HttpScheme, WebdavLogin, WebdavSettings};
 use super::secret::Secret;
 use crate::retention::RetentionPolicy;
 use crate::text::Language;
@@ -234,6 +235,8 @@ pub enum Protocol {
     Nfs(NfsSettings),
     /// SSH file transfer.
     Sftp(SftpSettings),
+    /// A collection on a WebDAV server.
+    Webdav(WebdavSettings),
 }
 
 impl Protocol {
@@ -243,6 +246,7 @@ impl Protocol {
             Protocol::Local(local) => local.path.display().to_string(),
             Protocol::Nfs(nfs) => nfs.location(),
             Protocol::Sftp(sftp) => sftp.location(),
+            Protocol::Webdav(webdav) => webdav.location(),
         }
     }
 
@@ -251,6 +255,7 @@ impl Protocol {
         match self {
             Protocol::Local(_) | Protocol::Nfs(_) => Vec::new(),
             Protocol::Sftp(sftp) => sftp.secrets(),
+            Protocol::Webdav(webdav) => webdav.secrets(),
         }
     }
 
@@ -260,6 +265,7 @@ impl Protocol {
             Protocol::Local(local) => ("local", local.place()),
             Protocol::Nfs(nfs) => ("nfs", nfs.place()),
             Protocol::Sftp(sftp) => ("sftp", sftp.place()),
+            Protocol::Webdav(webdav) => ("webdav", webdav.place()),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! bandwidth limits wrap any destination and are known to none.
 //!
 //! - [`connect`] is the way in: the protocol, inside its wrappers.
-//! - Protocols: [`local`], `nfs`, [`sftp`]; [`memory`] is the plainest honest one, for tests.
+//! - Protocols: [`local`], `nfs`, [`sftp`], `webdav`; [`memory`] is the plainest honest one, for tests.
 //! - Wrappers: [`retry`], [`throttle`], [`dry_run`].
 
 use std::fmt;
@@ -24,7 +24,6 @@ mod clock;
 pub mod dry_run;
 mod feed;
 #[cfg(any(feature = "s3", feature = "webdav"))]
-#[allow(dead_code, reason = "until the protocols are there")]
 mod http;
 pub mod local;
 pub mod memory;
@@ -34,6 +33,8 @@ pub mod retry;
 #[cfg(feature = "sftp")]
 pub mod sftp;
 pub mod throttle;
+#[cfg(feature = "webdav")]
+pub mod webdav;
 
 pub use feed::FileSource;
 
@@ -73,6 +74,8 @@ fn open(settings: &DestinationSettings, interrupt: &Interrupt) -> Result<Box<dyn
         Protocol::Nfs(nfs) => Box::new(nfs::NfsDestination::open(nfs, timeouts, interrupt)?),
         #[cfg(feature = "sftp")]
         Protocol::Sftp(sftp) => Box::new(sftp::SftpDestination::open(sftp, timeouts, interrupt)?),
+        #[cfg(feature = "webdav")]
+        Protocol::Webdav(webdav) => Box::new(webdav::WebdavDestination::open(webdav, timeouts, interrupt)?),
         #[allow(unreachable_patterns, reason = "with every feature none is left")]
         missing => {
             let message = format!("this program was built without the protocol of `{}`", missing.location());

@@ -12,13 +12,15 @@ use crate::units;
 pub(super) mod local;
 pub(super) mod nfs;
 pub(super) mod sftp;
+pub(super) mod webdav;
 
 /// The types that this version has.
-const TYPES: [&str; 3] = ["sftp", "nfs", "local"];
+const TYPES: [&str; 4] = ["sftp", "webdav", "nfs", "local"];
 
 /// Those that this program was built without: each is a cargo feature.
 pub(super) fn missing_types() -> Vec<&'static str> {
-    let built = [("nfs", cfg!(feature = "nfs")), ("sftp", cfg!(feature = "sftp"))];
+    let built =
+        [("nfs", cfg!(feature = "nfs")), ("sftp", cfg!(feature = "sftp")), ("webdav", cfg!(feature = "webdav"))];
     built.into_iter().filter(|(_, built)| !built).map(|(name, _)| name).collect()
 }
 
@@ -40,6 +42,10 @@ pub(super) fn read(table: &Table<'_>) -> Option<DestinationSettings> {
         Some("sftp") => {
             table.set_variant("sftp");
             sftp::read(table).map(Protocol::Sftp)
+        }
+        Some("webdav") => {
+            table.set_variant("webdav");
+            webdav::read(table).map(Protocol::Webdav)
         }
         _ => None,
     };
@@ -84,6 +90,7 @@ fn protocol_type(item: &Item<'_>) -> Option<&'static str> {
     } else {
         let near = match text.as_str() {
             "ssh" | "scp" => Some("sftp"),
+            "dav" | "davs" | "nextcloud" | "owncloud" | "https" => Some("webdav"),
             "file" | "dir" | "directory" | "path" => Some("local"),
             _ => schema::closest(&text, TYPES),
         };

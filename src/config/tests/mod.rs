@@ -72,6 +72,8 @@ impl Fixture {
             "nas.password",
             "offsite.password",
             "smtp.password",
+            "cloud.password",
+            "files.token",
             "nas-key-passphrase",
             "smtp-password",
         ] {

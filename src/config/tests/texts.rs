@@ -140,11 +140,11 @@ subject = "{satus} of {job}"
     26 | name = "nas"
        |        ^^^^^
 
-    /etc/archive/archive.toml:27:8: destination[nas].type: this version has no `s3` yet; it has `sftp`, `nfs`, `local`
+    /etc/archive/archive.toml:27:8: destination[nas].type: this version has no `s3` yet; it has `sftp`, `webdav`, `nfs`, `local`
        |
     27 | type = "s3"
        |        ^^^^
-       = use one of `sftp`, `nfs`, `local`
+       = use one of `sftp`, `webdav`, `nfs`, `local`
 
     /etc/archive/archive.toml:31:1: mail.hots: unknown key `hots`
        |

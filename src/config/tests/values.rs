@@ -377,7 +377,62 @@ fn an_nfs_destination_needs_a_host_and_an_export() {
             "destination[nas].export: must be the exported path as the server names it, beginning with `/`",
             "destination[nas].path: must not hold `..`",
             "destination[nas].uid: must be from 0 to 4294967294, not `-1`",
-            "destination[nas].username: `username` belongs to type `sftp`, this destination is `nfs`",
+            "destination[nas].username: `username` belongs to type `sftp`, `webdav`, this destination is `nfs`",
         ]
     );
+}
+
+#[test]
+fn a_webdav_destination_needs_an_address_and_one_way_to_log_in() {
+    let webdav = "[[destination]]\nname = \"cloud\"\ntype = \"webdav\"\n";
+    let load = |keys: &str| Fixture::new().file("ca.pem", "x").load(&format!("{SOURCE}{webdav}{keys}\n"));
+    let good = |keys: &str| match load(keys).unwrap().settings.destinations.remove(0).protocol {
+        Protocol::Webdav(webdav) => webdav,
+        other => panic!("{other:?}"),
+    };
+    let login = "username = \"me\"\npassword = \"geheim\"\n";
+    let least = good(&format!("url = \"https://Cloud.example:443/dav/d\u{e9}p\u{f4}t a//\"\n{login}"));
+    assert_eq!(least.url.as_str(), "https://cloud.example/dav/d%C3%A9p%C3%B4t%20a/");
+    assert_eq!(least.location(), least.place());
+    assert!(matches!(&least.login, WebdavLogin::Password { scheme: HttpScheme::Auto, .. }) && least.ca_file.is_none());
+    assert!(!format!("{least:?}").contains("geheim"));
+    let all =
+        good(&format!("url = \"http://h:8080\"\nallow_http = true\nauth = \"digest\"\nca_file = \"ca.pem\"\n{login}"));
+    assert_eq!(all.location(), "http://h:8080/");
+    assert!(matches!(&all.login, WebdavLogin::Password { scheme: HttpScheme::Digest, .. }) && all.ca_file.is_some());
+    let token = good("url = \"https://h/\"\nbearer_token = \"geheim\"");
+    assert!(matches!(&token.login, WebdavLogin::Bearer(_)) && token.secrets().len() == 1);
+
+    let bad = |keys: &str| messages(&load(keys).unwrap_err()).join("\n");
+    assert_eq!(bad(""), "destination[cloud].url: missing key `url`\ndestination[cloud]: says no way to log in");
+    for (url, message) in [
+        ("h/dav", "is not a URL: relative url without a base"),
+        ("http://h/dav", "plain `http` can be read and changed on its way"),
+        ("davs://h/dav", "`davs` is no scheme of the web"),
+        ("ftp://h/dav", "`ftp` is not supported"),
+        ("https://me:geheim@h/dav", "must not hold credentials"),
+        ("https://h/dav?x=geheim", "must end with its path"),
+        ("https://h/dav#x", "must end with its path"),
+    ] {
+        assert_eq!(bad(&format!("url = \"{url}\"\n{login}")), format!("destination[cloud].url: {message}"), "{url}");
+    }
+    for (keys, message) in [
+        ("username = \"me\"", "destination[cloud].username: needs `password` beside it"),
+        ("password = \"x\"", "destination[cloud].password: needs `username` beside it"),
+        (
+            "username = \"a:b\"\npassword = \"x\"",
+            "destination[cloud].username: must hold neither `:` nor a control character",
+        ),
+        ("bearer_token = \"x\"\nauth = \"basic\"", "destination[cloud].bearer_token: excludes `auth`"),
+        (
+            "username = \"me\"\npassword = \"x\"\nbearer_token = \"y\"",
+            "destination[cloud].bearer_token: excludes `username`",
+        ),
+        (
+            "username = \"me\"\npassword = \"x\"\nauth = \"ntlm\"",
+            "destination[cloud].auth: `ntlm` is not one of `auto`, `basic`, `digest`",
+        ),
+    ] {
+        assert_eq!(bad(&format!("url = \"https://h/\"\n{keys}")), message);
+    }
 }
