@@ -15,6 +15,8 @@ ssh openssh-client
 ssh-agent openssh-client
 sshd openssh-server
 faketime faketime
+apache2 apache2
+nginx nginx
 python3 python3
 tar tar
 gzip gzip

@@ -22,9 +22,10 @@ missing=()
 while read -r program package; do
     command -v "$program" >/dev/null || missing+=("$package")
 done < <(packages)
-# These are no programs: the C library's headers, what lets nfs-ganesha export directories, and venv with pip.
+# These are no programs: the C library's headers, what lets nfs-ganesha export directories, nginx's PROPFIND, and venv with pip.
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 compgen -G '/usr/lib/*/ganesha/libfsalvfs.so' >/dev/null || missing+=(nfs-ganesha-vfs)
+[ -e /usr/lib/nginx/modules/ngx_http_dav_ext_module.so ] || missing+=(libnginx-mod-http-dav-ext)
 python=/usr/bin/python3
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 

@@ -19,6 +19,8 @@ mod server;
 #[cfg(feature = "sftp")]
 mod sftp;
 mod sources;
+#[cfg(feature = "webdav")]
+mod webdav;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,6 +40,12 @@ const PROTOCOLS: &[Protocol] = &[
     sftp::SHELL,
     #[cfg(feature = "sftp")]
     sftp::CHROOT,
+    #[cfg(feature = "webdav")]
+    webdav::BASIC,
+    #[cfg(feature = "webdav")]
+    webdav::DIGEST,
+    #[cfg(feature = "webdav")]
+    webdav::NGINX,
 ];
 
 fn main() -> ExitCode {

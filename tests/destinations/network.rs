@@ -89,12 +89,23 @@ fn silent_connect(server: &dyn Server) -> Result<()> {
     })
 }
 
+/// Bytes that come back while this is uploaded.
+fn answers_to_an_upload(server: &dyn Server, content: &[u8]) -> Result<u64> {
+    let proxy = Proxy::start(server.port());
+    let mut destination = connect(&server.redirected(&server.settings(Place::Data), proxy.port()))?;
+    destination.put(".x.part", &mut Cursor::new(b"so that it is there"), 0)?;
+    let before = proxy.bytes_down();
+    destination.put(".x.part", &mut Cursor::new(content), 0)?;
+    Ok(proxy.bytes_down() - before)
+}
+
 fn silent_upload(server: &dyn Server) -> Result<()> {
     let (up, down) = cost_of_connecting(server)?;
+    let answers = answers_to_an_upload(server, &content(20_000_000, 11))?;
     for plan in [
         Plan::pass().up(Fault::StallAfter(up + 3_000_000)),
-        // Everything arrives, and no answer comes back.
-        Plan::pass().down(Fault::StallAfter(down + 2_000)),
+        // Everything arrives, and the last answers do not come back.
+        Plan::pass().down(Fault::StallAfter(down + answers * 3 / 4)),
     ] {
         let proxy = Proxy::start(server.port());
         proxy.always(plan);

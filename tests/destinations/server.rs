@@ -116,6 +116,16 @@ pub trait Server {
     /// What it must be able to do.
     fn capabilities(&self) -> Capabilities;
 
+    /// Whether its listings hold what [`Directory::make_oddities`] makes.
+    fn shows_oddities(&self) -> bool {
+        true
+    }
+
+    /// Whether its listings hold names that begin with a dot.
+    fn shows_hidden(&self) -> bool {
+        true
+    }
+
     /// What must never be seen in an error.
     fn secrets(&self) -> Vec<String> {
         Vec::new()

@@ -38,6 +38,10 @@ pub enum Need {
     Tmpfs,
     /// The SMTP server: Python with `aiosmtpd`, which `tests/run.sh` puts into `target/test-venv`.
     Smtp,
+    /// Apache's `mod_dav`; to root also the account that it runs as.
+    Apache,
+    /// nginx with PROPFIND.
+    Nginx,
     /// The library that sets the date of a program.
     Faketime,
     /// Not running as root: permissions of files count.
@@ -72,6 +76,12 @@ impl Need {
             Self::SshAgent => program("ssh-agent", "openssh-client"),
             Self::Tmpfs => Self::Root.missing().or_else(cannot_mount),
             Self::Smtp => super::smtp::python_missing(),
+            Self::Apache => {
+                program("apache2", "apache2").or_else(|| is_root().then(|| program("useradd", "passwd")).flatten())
+            }
+            Self::Nginx => program("nginx", "nginx")
+                .or_else(|| is_root().then(|| program("useradd", "passwd")).flatten())
+                .or_else(super::webdav::nginx_module_missing),
             Self::Faketime => super::binary::faketime_library()
                 .is_none()
                 .then(|| "`libfaketime.so.1` is missing (package `faketime`)".to_owned()),

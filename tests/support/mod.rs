@@ -23,4 +23,5 @@ pub mod ssh_keys;
 pub mod sshd;
 pub mod tls;
 pub mod wait;
+pub mod webdav;
 pub mod zips;

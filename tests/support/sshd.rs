@@ -450,7 +450,7 @@ fn penalises() -> bool {
 }
 
 /// All children of a process, and theirs.
-fn descendants(of: u32) -> Vec<u32> {
+pub(super) fn descendants(of: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -474,7 +474,8 @@ fn parent(id: u32) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn send(id: u32, signal: Signal) {
+/// Sends a signal to a process that may be gone.
+pub(super) fn send(id: u32, signal: Signal) {
     if let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) {
         let _already_gone = kill_process(id, signal);
     }
