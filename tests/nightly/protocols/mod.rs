@@ -2,6 +2,8 @@
 
 #[cfg(feature = "nfs")]
 mod nfs;
+#[cfg(feature = "webdav")]
+mod webdav;
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,6 +29,8 @@ trait Remote {
 pub fn cases(suite: &mut Suite) {
     #[cfg(feature = "nfs")]
     nfs::cases(suite);
+    #[cfg(feature = "webdav")]
+    webdav::cases(suite);
 }
 
 /// Five nights: the first, one without news, one while the server is away, the one after, and one that purges.
