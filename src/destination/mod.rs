@@ -21,6 +21,8 @@ use crate::interrupt::Interrupt;
 use crate::text::Text;
 
 mod clock;
+#[cfg(feature = "sftp")]
+mod dial;
 pub mod dry_run;
 mod feed;
 #[cfg(any(feature = "s3", feature = "webdav"))]

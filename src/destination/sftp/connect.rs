@@ -1,7 +1,5 @@
 //! The way to a server up to the point where it has introduced itself: TCP, then the SSH handshake. No credential yet.
 
-use std::io;
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use ssh2::MethodType;
@@ -10,6 +8,7 @@ use super::errors::Wire;
 use super::host_key::HostKeyInfo;
 pub(super) use super::link::Link;
 use crate::config::settings::SftpSettings;
+use crate::destination::dial::{authority, dial};
 use crate::destination::{DestinationError, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::text;
@@ -101,39 +100,6 @@ fn in_order(families: &[&[&str]], supported: &[&str], and_others: bool) -> Strin
     list.join(",")
 }
 
-/// `host:port` as URLs have it; the brackets that `known_hosts` puts around every host would puzzle here.
-fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-fn dial(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, DestinationError> {
-    let unreachable = |message: String| DestinationError::new(ErrorKind::Unreachable, message);
-    let addresses: Vec<_> = (host, port)
-        .to_socket_addrs()
-        .map_err(|error| {
-            unreachable(format!("the host `{host}` was not found")).caused_by(error).with_hint(text!(
-                "check `host`, and the name server of this machine (`getent hosts {host}`)"
-                    / "vérifiez `host`, et le serveur de noms de cette machine (`getent hosts {host}`)"
-            ))
-        })?
-        .collect();
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(socket) => return Ok(socket),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                last =
-                    io::Error::new(error.kind(), format!("no answer from `{address}` in {} s", timeout.as_secs_f32()));
-            }
-            Err(error) => last = io::Error::new(error.kind(), format!("`{address}`: {error}")),
-        }
-    }
-    Err(unreachable(format!("failed to connect to `{}`", authority(host, port))).caused_by(last).with_hint(text!(
-        "check `host` and `port` (`{port}`), that the server is up, and that no firewall is in the way"
-            / "vérifiez `host` et `port` (`{port}`), que le serveur est en marche, et qu'aucun pare-feu ne bloque"
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,16 +111,5 @@ mod tests {
         let rsa = FAMILIES[2];
         assert_eq!(in_order(&[rsa], SUPPORTED, false), "rsa-sha2-256,ssh-rsa");
         assert_eq!(in_order(&[rsa], SUPPORTED, true), "rsa-sha2-256,ssh-rsa,ecdsa-sha2-nistp256,ssh-ed25519");
-    }
-
-    #[test]
-    fn a_closed_port_is_unreachable_and_says_where() {
-        // Bound but not listening: taken, so that no other test can listen there, and closed.
-        let held = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        held.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        let port = held.local_addr().unwrap().as_socket().unwrap().port();
-        let error = dial("127.0.0.1", port, Duration::from_secs(5)).unwrap_err();
-        assert!(error.is_transient());
-        assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
     }
 }
