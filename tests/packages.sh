@@ -14,6 +14,8 @@ zip zip
 ssh openssh-client
 ssh-agent openssh-client
 sshd openssh-server
+smbd samba
+pdbedit samba-common-bin
 faketime faketime
 apache2 apache2
 nginx nginx

@@ -93,6 +93,11 @@ pub(super) const TABLES: &[TableKeys] = &[
     ),
     keys(
         "destination",
+        Some("smb"),
+        &["host", "port", "share", "path", "username", "password", "domain", "encryption"],
+    ),
+    keys(
+        "destination",
         Some("webdav"),
         &["url", "username", "password", "bearer_token", "auth", "ca_file", "allow_http"],
     ),
@@ -112,7 +117,6 @@ pub(super) const TABLES: &[TableKeys] = &[
 pub(super) const LATER_TYPES: &[TableKeys] = &[
     keys("destination", Some("ftps"), &["implicit"]),
     keys("destination", Some("ftp"), &["allow_plaintext"]),
-    keys("destination", Some("smb"), &["share", "domain", "encryption"]),
     keys(
         "destination",
         Some("s3"),

@@ -10,6 +10,7 @@ use url::Url;
 pub use super::destination::local::LocalSettings;
 pub use super::destination::nfs::NfsSettings;
 pub use super::destination::sftp::{HostKey, SftpSettings, SshAuth};
+pub use super::destination::smb::{SmbEncryption, SmbSettings};
 pub use super::destination::webdav::{HttpScheme, WebdavLogin, WebdavSettings};
 use super::secret::Secret;
 use crate::retention::RetentionPolicy;
@@ -235,6 +236,8 @@ pub enum Protocol {
     Nfs(NfsSettings),
     /// SSH file transfer.
     Sftp(SftpSettings),
+    /// A Windows share.
+    Smb(SmbSettings),
     /// A collection on a WebDAV server.
     Webdav(WebdavSettings),
 }
@@ -246,6 +249,7 @@ impl Protocol {
             Protocol::Local(local) => local.path.display().to_string(),
             Protocol::Nfs(nfs) => nfs.location(),
             Protocol::Sftp(sftp) => sftp.location(),
+            Protocol::Smb(smb) => smb.location(),
             Protocol::Webdav(webdav) => webdav.location(),
         }
     }
@@ -255,6 +259,7 @@ impl Protocol {
         match self {
             Protocol::Local(_) | Protocol::Nfs(_) => Vec::new(),
             Protocol::Sftp(sftp) => sftp.secrets(),
+            Protocol::Smb(smb) => smb.secrets(),
             Protocol::Webdav(webdav) => webdav.secrets(),
         }
     }
@@ -265,6 +270,7 @@ impl Protocol {
             Protocol::Local(local) => ("local", local.place()),
             Protocol::Nfs(nfs) => ("nfs", nfs.place()),
             Protocol::Sftp(sftp) => ("sftp", sftp.place()),
+            Protocol::Smb(smb) => ("smb", smb.place()),
             Protocol::Webdav(webdav) => ("webdav", webdav.place()),
         }
     }

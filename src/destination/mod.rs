@@ -4,7 +4,7 @@
 //! bandwidth limits wrap any destination and are known to none.
 //!
 //! - [`connect`] is the way in: the protocol, inside its wrappers.
-//! - Protocols: [`local`], `nfs`, [`sftp`], `webdav`; [`memory`] is the plainest honest one, for tests.
+//! - Protocols: [`local`], `nfs`, [`sftp`], `smb`, `webdav`; [`memory`] is the plainest honest one, for tests.
 //! - Wrappers: [`retry`], [`throttle`], [`dry_run`].
 
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::text::Text;
 
 mod clock;
-#[cfg(feature = "sftp")]
+#[cfg(any(feature = "sftp", feature = "smb"))]
 mod dial;
 pub mod dry_run;
 mod feed;
@@ -34,6 +34,8 @@ pub mod nfs;
 pub mod retry;
 #[cfg(feature = "sftp")]
 pub mod sftp;
+#[cfg(feature = "smb")]
+pub mod smb;
 pub mod throttle;
 #[cfg(feature = "webdav")]
 pub mod webdav;
@@ -76,6 +78,8 @@ fn open(settings: &DestinationSettings, interrupt: &Interrupt) -> Result<Box<dyn
         Protocol::Nfs(nfs) => Box::new(nfs::NfsDestination::open(nfs, timeouts, interrupt)?),
         #[cfg(feature = "sftp")]
         Protocol::Sftp(sftp) => Box::new(sftp::SftpDestination::open(sftp, timeouts, interrupt)?),
+        #[cfg(feature = "smb")]
+        Protocol::Smb(smb) => Box::new(smb::SmbDestination::open(smb, timeouts, interrupt)?),
         #[cfg(feature = "webdav")]
         Protocol::Webdav(webdav) => Box::new(webdav::WebdavDestination::open(webdav, timeouts, interrupt)?),
         #[allow(unreachable_patterns, reason = "with every feature none is left")]

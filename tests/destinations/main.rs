@@ -18,6 +18,8 @@ mod nfs;
 mod server;
 #[cfg(feature = "sftp")]
 mod sftp;
+#[cfg(feature = "smb")]
+mod smb;
 mod sources;
 #[cfg(feature = "webdav")]
 mod webdav;
@@ -40,6 +42,10 @@ const PROTOCOLS: &[Protocol] = &[
     sftp::SHELL,
     #[cfg(feature = "sftp")]
     sftp::CHROOT,
+    #[cfg(feature = "smb")]
+    smb::ENCRYPTED,
+    #[cfg(feature = "smb")]
+    smb::SIGNED,
     #[cfg(feature = "webdav")]
     webdav::BASIC,
     #[cfg(feature = "webdav")]

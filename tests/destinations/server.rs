@@ -116,6 +116,11 @@ pub trait Server {
     /// What it must be able to do.
     fn capabilities(&self) -> Capabilities;
 
+    /// Whether it takes a file of this name; otherwise it must be refused before anything is sent.
+    fn can_store(&self, _name: &str) -> bool {
+        true
+    }
+
     /// Whether its listings hold what [`Directory::make_oddities`] makes.
     fn shows_oddities(&self) -> bool {
         true

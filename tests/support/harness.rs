@@ -32,6 +32,8 @@ pub enum Need {
     SshdAccounts,
     /// Keyboard-interactive log-in: as above, and PAM.
     SshdPam,
+    /// Samba's `smbd` with an account of its own: root.
+    Samba,
     /// `ssh-agent` and `ssh-add`.
     SshAgent,
     /// A small file system to fill: root, and the right to mount.
@@ -73,6 +75,11 @@ impl Need {
                 let configured = Path::new("/etc/pam.d/sshd").exists();
                 (!configured).then(|| "`/etc/pam.d/sshd` is missing (package `openssh-server`)".to_owned())
             }),
+            Self::Samba => program("smbd", "samba")
+                .or_else(|| program("pdbedit", "samba-common-bin"))
+                .or_else(|| Self::Root.missing())
+                .or_else(|| program("useradd", "passwd"))
+                .or_else(|| program("chpasswd", "passwd")),
             Self::SshAgent => program("ssh-agent", "openssh-client"),
             Self::Tmpfs => Self::Root.missing().or_else(cannot_mount),
             Self::Smtp => super::smtp::python_missing(),

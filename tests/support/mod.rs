@@ -18,6 +18,7 @@ pub mod ganesha;
 pub mod harness;
 pub mod https;
 pub mod proxy;
+pub mod samba;
 pub mod smtp;
 pub mod ssh_keys;
 pub mod sshd;

@@ -12,15 +12,20 @@ use crate::units;
 pub(super) mod local;
 pub(super) mod nfs;
 pub(super) mod sftp;
+pub(super) mod smb;
 pub(super) mod webdav;
 
 /// The types that this version has.
-const TYPES: [&str; 4] = ["sftp", "webdav", "nfs", "local"];
+const TYPES: [&str; 5] = ["sftp", "smb", "webdav", "nfs", "local"];
 
 /// Those that this program was built without: each is a cargo feature.
 pub(super) fn missing_types() -> Vec<&'static str> {
-    let built =
-        [("nfs", cfg!(feature = "nfs")), ("sftp", cfg!(feature = "sftp")), ("webdav", cfg!(feature = "webdav"))];
+    let built = [
+        ("nfs", cfg!(feature = "nfs")),
+        ("sftp", cfg!(feature = "sftp")),
+        ("smb", cfg!(feature = "smb")),
+        ("webdav", cfg!(feature = "webdav")),
+    ];
     built.into_iter().filter(|(_, built)| !built).map(|(name, _)| name).collect()
 }
 
@@ -42,6 +47,10 @@ pub(super) fn read(table: &Table<'_>) -> Option<DestinationSettings> {
         Some("sftp") => {
             table.set_variant("sftp");
             sftp::read(table).map(Protocol::Sftp)
+        }
+        Some("smb") => {
+            table.set_variant("smb");
+            smb::read(table).map(Protocol::Smb)
         }
         Some("webdav") => {
             table.set_variant("webdav");
@@ -82,14 +91,12 @@ fn protocol_type(item: &Item<'_>) -> Option<&'static str> {
         return None;
     }
     if LATER_TYPES.iter().any(|later| later.variant == Some(text.as_str())) {
-        let help = match text.as_str() {
-            "smb" => "mount the share and use `type = \"local\"` with `require_mount = true`".to_owned(),
-            _ => format!("use one of {have}"),
-        };
+        let help = format!("use one of {have}");
         item.problem(format!("this version has no `{text}` yet; it has {have}"), Some(help));
     } else {
         let near = match text.as_str() {
             "ssh" | "scp" => Some("sftp"),
+            "cifs" | "samba" | "windows" => Some("smb"),
             "dav" | "davs" | "nextcloud" | "owncloud" | "https" => Some("webdav"),
             "file" | "dir" | "directory" | "path" => Some("local"),
             _ => schema::closest(&text, TYPES),

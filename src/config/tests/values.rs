@@ -220,6 +220,48 @@ fn an_sftp_destination_needs_a_way_in_and_a_host_key() {
 }
 
 #[test]
+fn a_share_needs_its_name_a_user_and_a_password() {
+    let fixture = Fixture::new();
+    let smb = "[[destination]]\nname = \"nas\"\ntype = \"smb\"\nhost = \"nas\"\n";
+    let load = |keys: &str| fixture.load(&format!("{SOURCE}{smb}{keys}\n"));
+    let all = "share = \"backup\"\npath = \"a/b\"\nusername = \"me\"\npassword = \"geheim\"\n";
+    let protocol = |keys: &str| match load(&format!("{all}{keys}")).unwrap().settings.destinations.remove(0).protocol {
+        Protocol::Smb(smb) => smb,
+        other => panic!("{other:?}"),
+    };
+    let plain = protocol("");
+    assert_eq!((plain.port, &plain.path[..]), (445, &["a".to_owned(), "b".to_owned()][..]));
+    assert_eq!((plain.domain.as_deref(), plain.encryption), (None, SmbEncryption::Required));
+    assert_eq!((plain.location(), plain.account()), ("smb://me@nas/backup/a/b".to_owned(), "me".to_owned()));
+    let other = protocol("port = 4445\ndomain = \"EXAMPLE\"\nencryption = \"if_offered\"");
+    assert_eq!(
+        (other.location(), other.account()),
+        ("smb://me@nas:4445/backup/a/b".to_owned(), "EXAMPLE\\me".to_owned())
+    );
+    assert_eq!(other.encryption, SmbEncryption::IfOffered);
+    assert!(!format!("{other:?}").contains("geheim"));
+
+    let without = |key: &str| all.lines().filter(|line| !line.starts_with(key)).collect::<Vec<_>>().join("\n");
+    for (keys, message) in [
+        (without("password"), "destination[nas].password: missing key `password`"),
+        (without("share"), "destination[nas].share: missing key `share`"),
+        (all.replace("\"backup\"", "'backup\\a'"), "destination[nas].share: must be the share's name alone"),
+        (all.replace("a/b", "a:b"), "destination[nas].path: `a:b` holds `:`, which a name on a Windows share must not"),
+        (all.replace("a/b", "../b"), "destination[nas].path: must not hold `..`"),
+        (
+            format!("{}\ndomain = \"EXAMPLE\"", all.replace("\"me\"", "\"me@example.org\"")),
+            "destination[nas].username: holds a domain already, and `domain` is there too",
+        ),
+        (
+            format!("{all}encryption = \"off\""),
+            "destination[nas].encryption: `off` is not one of `required`, `if_offered`",
+        ),
+    ] {
+        assert_eq!(messages(&load(&keys).unwrap_err()), [message]);
+    }
+}
+
+#[test]
 fn trust_may_read_a_config_without_a_host_key() {
     let fixture = Fixture::new();
     let sftp = "[[destination]]\nname = \"nas\"\ntype = \"sftp\"\nhost = \"nas\"\nusername = \"me\"\npath = \"a\"\nagent = true\n";

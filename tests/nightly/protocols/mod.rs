@@ -2,6 +2,8 @@
 
 #[cfg(feature = "nfs")]
 mod nfs;
+#[cfg(feature = "smb")]
+mod smb;
 #[cfg(feature = "webdav")]
 mod webdav;
 
@@ -27,6 +29,8 @@ trait Remote {
 }
 
 pub fn cases(suite: &mut Suite) {
+    #[cfg(feature = "smb")]
+    smb::cases(suite);
     #[cfg(feature = "nfs")]
     nfs::cases(suite);
     #[cfg(feature = "webdav")]

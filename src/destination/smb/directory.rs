@@ -1,0 +1,121 @@
+//! Directories on a share: found, made with all their parents, and listed to their end.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_core::Stream as _;
+use smb::{
+    CreateDisposition, CreateOptions, Directory, FileAccessMask, FileAttributes, FileCreateArgs,
+    FileDirectoryInformation, Resource,
+};
+
+use super::errors::{NOT_A_DIRECTORY, Wire};
+use super::link::Link;
+use super::{entry_of, handle_of};
+use crate::destination::{DestinationError, Entry, ErrorKind};
+use crate::text;
+
+/// Makes sure that the directory exists; its path from the share's root.
+pub(super) fn ensure(link: &Link, directories: &[String], location: &str) -> Result<String, DestinationError> {
+    let _context = link.context();
+    let what = || format!("failed to open the directory `{location}`");
+    let ancestors: Vec<String> = (0..=directories.len()).map(|count| directories[..count].join("\\")).collect();
+    // From the deepest upwards: those above need not be readable by this account.
+    let mut missing = Vec::new();
+    for ancestor in ancestors.iter().rev() {
+        match open(link, ancestor, CreateDisposition::Open) {
+            Ok(()) => break,
+            Err(wire) if wire.status() == Some(NOT_A_DIRECTORY) => {
+                // Some servers say so of what lies below a file, too.
+                if is_there(link, ancestor) {
+                    return Err(DestinationError::new(ErrorKind::Other, what())
+                        .caused_by(format!("`{}` is no directory", shown(ancestor))));
+                }
+                missing.push(ancestor);
+            }
+            Err(wire) if wire.is_missing() => missing.push(ancestor),
+            Err(wire) => {
+                return Err(wire.during(format!("{}: failed to look at `{}`", what(), shown(ancestor))));
+            }
+        }
+    }
+    for ancestor in missing.iter().rev() {
+        match open(link, ancestor, CreateDisposition::OpenIf) {
+            Ok(()) => tracing::info!("created the directory `{}` at `{location}`", shown(ancestor)),
+            Err(wire) => return Err(uncreatable(wire, &shown(ancestor), what())),
+        }
+    }
+    Ok(directories.join("\\"))
+}
+
+fn uncreatable(wire: Wire, ancestor: &str, what: String) -> DestinationError {
+    let error = wire.during(format!("{what}: `{ancestor}` is missing and could not be created"));
+    match error.is_transient() {
+        true => error,
+        false => error.with_hint(text!(
+            "create `{ancestor}` on the share and give it to this account, or correct `path`, which begins at the share's root"
+                / "créez `{ancestor}` sur le partage et donnez-le à ce compte, ou corrigez `path`, qui part de la racine du partage"
+        )),
+    }
+}
+
+/// As the configuration has it.
+fn shown(path: &str) -> String {
+    path.replace('\\', "/")
+}
+
+fn args(disposition: CreateDisposition, access: FileAccessMask) -> FileCreateArgs {
+    FileCreateArgs {
+        disposition,
+        attributes: FileAttributes::new().with_directory(true),
+        options: CreateOptions::new().with_directory_file(true),
+        desired_access: access,
+    }
+}
+
+fn open(link: &Link, path: &str, disposition: CreateDisposition) -> Result<(), Wire> {
+    let args = args(disposition, FileAccessMask::new().with_file_read_attributes(true));
+    link.ask(async |tree| {
+        let resource = tree.create(path, &args).await?;
+        handle_of(&resource).close().await
+    })
+}
+
+fn is_there(link: &Link, path: &str) -> bool {
+    let access = FileAccessMask::new().with_file_read_attributes(true);
+    let found = link.ask(async |tree| {
+        let resource = tree.open_existing(path, access).await?;
+        handle_of(&resource).close().await
+    });
+    found.is_ok()
+}
+
+/// Everything in a directory, or an error.
+pub(super) fn list(link: &Link, path: &str) -> Result<Vec<Entry>, Wire> {
+    // The bit that reads a file lists a directory.
+    let args =
+        args(CreateDisposition::Open, FileAccessMask::new().with_file_read_data(true).with_file_read_attributes(true));
+    link.ask(async |tree| {
+        let directory = match tree.create(path, &args).await? {
+            Resource::Directory(directory) => Arc::new(directory),
+            _ => return Err(smb::Error::InvalidState("it is no directory".to_owned())),
+        };
+        let entries = entries_of(&directory).await;
+        let closed = directory.close().await;
+        entries.and_then(|entries| closed.map(|()| entries))
+    })
+}
+
+async fn entries_of(directory: &Arc<Directory>) -> smb::Result<Vec<Entry>> {
+    let mut found = Directory::query::<FileDirectoryInformation>(directory, "*").await?;
+    let mut entries = Vec::new();
+    while let Some(next) = poll_fn(|context| Pin::new(&mut found).poll_next(context)).await {
+        let next = next?;
+        let name = next.file_name.to_string();
+        if name != "." && name != ".." {
+            entries.push(entry_of(name, next.end_of_file, &next.file_attributes, next.last_write_time.since_epoch()));
+        }
+    }
+    Ok(entries)
+}

@@ -1,0 +1,38 @@
+//! Over SMB, encrypted.
+
+use std::path::PathBuf;
+
+use super::{Remote, whole_run};
+use crate::support::accounts;
+use crate::support::harness::{Need, Suite};
+use crate::support::samba::{SHARE, Samba};
+
+impl Remote for Samba {
+    fn keys(&self) -> String {
+        format!(
+            "type = \"smb\"\nhost = \"127.0.0.1\"\nport = {}\nshare = \"{SHARE}\"\npath = \"data\"\nusername = \"{}\"\n\
+             password = \"{}\"",
+            self.port(),
+            accounts::SHELL,
+            self.password()
+        )
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    fn stop(&mut self) {
+        Samba::stop(self);
+    }
+
+    fn restart(&mut self) {
+        Samba::restart(self);
+    }
+}
+
+pub fn cases(suite: &mut Suite) {
+    suite.case("protocols::smb_over_five_nights", &[Need::Faketime, Need::Samba], || {
+        whole_run(&mut Samba::builder().start())
+    });
+}
