@@ -46,6 +46,8 @@ const PROTOCOLS: &[Protocol] = &[
     smb::ENCRYPTED,
     #[cfg(feature = "smb")]
     smb::SIGNED,
+    #[cfg(feature = "smb")]
+    smb::SLOW,
     #[cfg(feature = "webdav")]
     webdav::BASIC,
     #[cfg(feature = "webdav")]

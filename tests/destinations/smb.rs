@@ -1,4 +1,4 @@
-//! Samba twice: with encryption required, and with signing only.
+//! Samba three times: with encryption required, with signing only, and with a slow disk.
 
 use std::sync::OnceLock;
 
@@ -9,7 +9,7 @@ use archive::destination::{Capabilities, ErrorKind};
 use crate::server::{Directory, Disk, Feature, Place, Protocol, Refusal, Server};
 use crate::support::accounts;
 use crate::support::harness::Need;
-use crate::support::samba::{CLOSED_SHARE, SHARE, Samba};
+use crate::support::samba::{Builder, CLOSED_SHARE, SHARE, Samba};
 
 /// Encrypted.
 pub const ENCRYPTED: Protocol = Protocol {
@@ -25,7 +25,7 @@ pub const ENCRYPTED: Protocol = Protocol {
         Feature::Resume,
         Feature::Small,
     ],
-    start: || Box::new(Smb::start(SmbEncryption::Required)),
+    start: || Box::new(Smb::start(SmbEncryption::Required, |builder| builder)),
     refusals: &["wrong_password", "wrong_user", "wrong_share", "closed_share", "old_dialect"],
     more_needs: |feature| if feature == Feature::Small { vec![Need::Tmpfs] } else { Vec::new() },
 };
@@ -34,8 +34,21 @@ pub const ENCRYPTED: Protocol = Protocol {
 pub const SIGNED: Protocol = Protocol {
     name: "smb-signed",
     features: &[Feature::Any, Feature::Move, Feature::Resume],
-    start: || Box::new(Smb::start(SmbEncryption::IfOffered)),
+    start: || {
+        let setup = |builder: Builder| builder.without_encryption().more("map to guest = Bad User\n");
+        Box::new(Smb::start(SmbEncryption::IfOffered, setup))
+    },
     refusals: &["missing_encryption", "being_a_guest", "wrong_password"],
+    ..ENCRYPTED
+};
+
+/// Encrypted, with a disk that is slow and few requests on their way.
+pub const SLOW: Protocol = Protocol {
+    name: "smb-slow",
+    needs: &[Need::Samba, Need::Program("cc", "gcc")],
+    features: &[Feature::Any, Feature::Resume],
+    start: || Box::new(Smb::start(SmbEncryption::Required, Builder::slow_disk)),
+    refusals: &[],
     ..ENCRYPTED
 };
 
@@ -43,23 +56,20 @@ const WRONG: &str = "a-wrong-secret";
 
 struct Smb {
     encryption: SmbEncryption,
+    setup: fn(Builder) -> Builder,
     samba: OnceLock<Samba>,
 }
 
 impl Smb {
-    fn start(encryption: SmbEncryption) -> Self {
-        Smb { encryption, samba: OnceLock::new() }
+    fn start(encryption: SmbEncryption, setup: fn(Builder) -> Builder) -> Self {
+        Smb { encryption, setup, samba: OnceLock::new() }
     }
 
     /// Started by the first question, which tells what is wanted.
     fn samba(&self, small: bool, more: &str) -> &Samba {
         self.samba.get_or_init(|| {
-            let builder = Samba::builder().more(more);
-            let builder = if small { builder.small_disk(1 << 20) } else { builder };
-            match self.encryption {
-                SmbEncryption::Required => builder.start(),
-                SmbEncryption::IfOffered => builder.without_encryption().more("map to guest = Bad User\n").start(),
-            }
+            let builder = (self.setup)(Samba::builder().more(more));
+            if small { builder.small_disk(1 << 20).start() } else { builder.start() }
         })
     }
 

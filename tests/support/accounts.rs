@@ -4,11 +4,13 @@
 //! none. Their password is random, per machine, and readable by root only. `ChrootDirectory` refuses any path with a
 //! component that others may write to, hence not `/tmp`.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 use super::harness::{find_program, run};
 
@@ -64,7 +66,11 @@ pub fn base() -> PathBuf {
 
 /// Gives a file or directory to an account.
 pub fn give_to(path: &Path, user: &str) {
-    chown(path, Some(id("-u", user)), Some(id("-g", user))).expect("root may");
+    // Asked once: some cases make ten thousand files.
+    static KNOWN: Mutex<BTreeMap<String, (u32, u32)>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().expect("nobody panics while holding this");
+    let (uid, gid) = *known.entry(user.to_owned()).or_insert_with(|| (id("-u", user), id("-g", user)));
+    chown(path, Some(uid), Some(gid)).expect("root may");
 }
 
 /// `id -u` or `id -g` of a user.

@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::accounts;
-use super::harness::{find_program, run};
+use super::harness::{find_program, repository, run};
 use super::sshd::{descendants, free_port, send};
 use super::wait;
 
@@ -33,6 +33,7 @@ const PASSWORD: &str = "the-samba-secret";
 pub struct Builder {
     encryption: bool,
     small_disk_bytes: Option<u64>,
+    slow_disk: bool,
     more: String,
 }
 
@@ -58,6 +59,13 @@ impl Builder {
         self
     }
 
+    /// Reads and writes take some milliseconds, so that the server announces most answers before it gives them; and it lets
+    /// little be on its way. Needs `cc`.
+    pub fn slow_disk(mut self) -> Self {
+        self.slow_disk = true;
+        self.more("smb2 max credits = 256\n")
+    }
+
     /// Further lines for `[global]`.
     pub fn more(mut self, lines: &str) -> Self {
         self.more.push_str(lines);
@@ -79,7 +87,7 @@ impl Builder {
 impl Samba {
     /// With encryption required.
     pub fn builder() -> Builder {
-        Builder { encryption: true, small_disk_bytes: None, more: String::new() }
+        Builder { encryption: true, small_disk_bytes: None, slow_disk: false, more: String::new() }
     }
 
     pub fn port(&self) -> u16 {
@@ -146,7 +154,11 @@ impl Samba {
             let config = self.directory.path().join("smb.conf");
             fs::write(&config, self.config(port)).expect("own directory");
             self.add_account();
-            let mut child = Command::new(find_program("smbd").expect("the case names Need::Samba"))
+            let mut smbd = Command::new(find_program("smbd").expect("the case names Need::Samba"));
+            if self.settings.slow_disk {
+                smbd.env("LD_PRELOAD", self.slow_disk());
+            }
+            let mut child = smbd
                 .args(["--foreground", "--no-process-group", "--debug-stdout", "-s"])
                 .arg(&config)
                 .stdin(Stdio::null())
@@ -166,6 +178,13 @@ impl Samba {
             }
         }
         panic!("smbd does not start:\n{}", fs::read_to_string(self.directory.path().join("log")).unwrap_or_default());
+    }
+
+    fn slow_disk(&self) -> PathBuf {
+        let library = self.directory.path().join("slow_disk.so");
+        let source = repository().join("tests/support/slow_disk.c");
+        run(Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl"));
+        library
     }
 
     fn add_account(&self) {

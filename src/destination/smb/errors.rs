@@ -75,6 +75,8 @@ pub(super) enum Wire {
     Silent(Duration),
     /// A signal came.
     Interrupted,
+    /// The library has lost count of how much it may send, and sends nothing any more; another connection can go on.
+    Starved,
     /// The connection is gone, for this reason.
     Gone(String),
     /// The server does not offer encryption.
@@ -97,7 +99,7 @@ impl Wire {
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
             Wire::Status(status) => known(*status).map_or(ErrorKind::Other, |(kind, _)| kind),
-            Wire::Silent(_) | Wire::Gone(_) => ErrorKind::Unreachable,
+            Wire::Silent(_) | Wire::Starved | Wire::Gone(_) => ErrorKind::Unreachable,
             Wire::Interrupted => ErrorKind::Local,
             Wire::Unencrypted | Wire::Negotiation(_) | Wire::Library(_) => ErrorKind::Other,
         }
@@ -139,6 +141,10 @@ impl From<smb::Error> for Wire {
                 Wire::Gone("the connection was lost".to_owned())
             }
             smb::Error::IoError(error) => error.into(),
+            // The library waits for the final answer of some requests only.
+            smb::Error::InvalidArgument(words) if words.starts_with("Async command is not allowed") => {
+                Wire::Gone("the server takes longer than usual".to_owned())
+            }
             other => Wire::Library(other.to_string()),
         }
     }
@@ -174,6 +180,7 @@ impl fmt::Display for Wire {
             },
             Wire::Silent(limit) => write!(f, "no byte moved for {} s", limit.as_secs_f32()),
             Wire::Interrupted => write!(f, "{Interrupted}"),
+            Wire::Starved => f.write_str("the server lets nothing more be sent"),
             Wire::Unencrypted => f.write_str("the server does not offer encryption"),
             Wire::Gone(words) | Wire::Negotiation(words) | Wire::Library(words) => f.write_str(words),
         }
@@ -218,7 +225,7 @@ pub(super) fn disagreement(wire: Wire, server: &str, port: u16) -> DestinationEr
                     / "le serveur doit parler SMB 3.0 ou plus récent : activez-le là-bas (Samba : `server max protocol = SMB3`)"
             ))
         }
-        Wire::Silent(_) | Wire::Gone(_) => wire.during(format!("no SMB server answered properly at `{server}`")).with_hint(
+        Wire::Silent(_) | Wire::Starved | Wire::Gone(_) => wire.during(format!("no SMB server answered properly at `{server}`")).with_hint(
             text!(
                 "check `host` and `port` (`{port}`): is it an SMB server that listens there?"
                     / "vérifiez `host` et `port` (`{port}`) : est-ce bien un serveur SMB qui y écoute ?"

@@ -2,6 +2,9 @@
 //!
 //! The library runs on a runtime of its own that lives on this thread, and only while something is waited for. Its handles
 //! close themselves by a task when they are dropped: whoever may drop one must hold [`Link::context`].
+//!
+//! The library loses the credits that come with an answer `STATUS_PENDING`, with which a server whose disk is slow says that the
+//! real answer is to follow; when all are lost it waits for ever. That is [`Wire::Starved`]: another connection can go on.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -26,6 +29,12 @@ use crate::text;
 
 /// The longest sleep between two looks at the interrupt.
 const SLICE: Duration = Duration::from_millis(250);
+/// What is due and does not leave for so long, while nothing moves, never will.
+const STARVED_AFTER: Duration = Duration::from_secs(1);
+/// After so many answers with which credits were lost, a connection begins nothing new.
+const WORN_AFTER: u64 = 16;
+/// Credits (MS-SMB2 3.2.4.1.5: one for each 64 KiB on its way) to ask for: as many as servers give.
+const CREDITS: u16 = 8192;
 /// Once a signal has come, an answer is waited for this long: enough to tidy up on a server that is well.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -34,6 +43,7 @@ pub(super) struct Link {
     speaker: Option<Speaker>,
     pulse: Arc<Pulse>,
     limit: Cell<Duration>,
+    starved: Cell<bool>,
     interrupt: Interrupt,
     runtime: Runtime,
 }
@@ -154,8 +164,32 @@ impl Link {
         self.wait(question(&speaker.tree))
     }
 
-    /// Waits for an answer as long as bytes move.
+    /// Requests that were handed to the line so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.pulse.sent()
+    }
+
+    /// Whether it is gone only for want of credits.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved.get()
+    }
+
+    /// Whether it may run out of credits soon; asked while nothing is on its way.
+    pub(super) fn is_worn(&self) -> bool {
+        self.pulse.received().saturating_sub(self.sent()) > WORN_AFTER && self.pulse.broken().is_none()
+    }
+
+    /// Waits for the answer to a request that `future` is to send, as long as bytes move.
     pub(super) fn wait<T, E: Into<Wire>>(&self, future: impl Future<Output = Result<T, E>>) -> Result<T, Wire> {
+        self.wait_for(self.sent() + 1, future)
+    }
+
+    /// Waits for answers as long as bytes move; for them, `due` requests must have been sent over this connection.
+    pub(super) fn wait_for<T, E: Into<Wire>>(
+        &self,
+        due: u64,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Wire> {
         if let Some(reason) = self.pulse.broken() {
             return Err(Wire::Gone(reason.to_owned()));
         }
@@ -165,7 +199,7 @@ impl Link {
             loop {
                 match tokio::time::timeout(SLICE, &mut future).await {
                     Ok(answer) => return answer.map_err(Into::into),
-                    Err(_) => self.may_go_on(begun)?,
+                    Err(_) => self.may_go_on(begun, due)?,
                 }
             }
         });
@@ -180,7 +214,7 @@ impl Link {
         }
     }
 
-    fn may_go_on(&self, begun: Instant) -> Result<(), Wire> {
+    fn may_go_on(&self, begun: Instant, due: u64) -> Result<(), Wire> {
         if let Some(reason) = self.pulse.broken() {
             return Err(Wire::Gone(reason.to_owned()));
         }
@@ -188,6 +222,11 @@ impl Link {
         if self.interrupt.check().is_err() && stood_still >= GRACE {
             self.hang_up("given up after a signal");
             return Err(Wire::Interrupted);
+        }
+        if self.sent() < due && stood_still >= STARVED_AFTER {
+            self.starved.set(true);
+            self.hang_up(&Wire::Starved.to_string());
+            return Err(Wire::Starved);
         }
         if stood_still >= self.limit.get() {
             let silent = Wire::Silent(self.limit.get());
@@ -233,7 +272,14 @@ fn introduce(
     let handle = runtime.handle().clone();
     let context = handle.enter();
     let (socket, pulse) = Socket::new(stream).map_err(unprepared)?;
-    let link = Link { speaker: None, pulse, limit: Cell::new(limit), interrupt: interrupt.clone(), runtime };
+    let link = Link {
+        speaker: None,
+        pulse,
+        limit: Cell::new(limit),
+        starved: Cell::new(false),
+        interrupt: interrupt.clone(),
+        runtime,
+    };
     let config = ConnectionConfig {
         // Nothing but ours: that one counts from the request, whatever moves meanwhile.
         timeout: Some(Duration::ZERO),
@@ -241,6 +287,7 @@ fn introduce(
         encryption_mode: encryption,
         smb2_only_negotiate: true,
         disable_notifications: true,
+        credits_backlog: Some(CREDITS),
         client_name: Some("archive".to_owned()),
         ..ConnectionConfig::default()
     };

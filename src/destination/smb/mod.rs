@@ -38,6 +38,9 @@ pub struct SmbDestination {
     location: String,
     /// What was cut last, and to how many bytes.
     shortened: Option<(String, u64)>,
+    /// For another connection.
+    settings: SmbSettings,
+    timeouts: Timeouts,
 }
 
 impl SmbDestination {
@@ -49,7 +52,8 @@ impl SmbDestination {
         let link = Link::connect(settings, timeouts, interrupt)?;
         let location = settings.location();
         let directory = directory::ensure(&link, &settings.path, &location)?;
-        Ok(SmbDestination { link, directory, location, shortened: None })
+        let settings = settings.clone();
+        Ok(SmbDestination { link, directory, location, shortened: None, settings, timeouts })
     }
 
     fn path_of(&self, name: &str) -> Result<String, DestinationError> {
@@ -138,7 +142,7 @@ impl SmbDestination {
             self.tidy_up(&file, *certain);
             return Err(error);
         }
-        self.link.wait(file.flush()).map_err(|wire| wire.during(what()))?;
+        self.link.wait(file.flush()).map_err(|wire| wire.during(self.what("flush", name)))?;
         self.link.wait(file.close()).map_err(|wire| wire.during(what()))?;
         let held = self.look_at(&path).map_err(|wire| wire.during(what()))?.map(|found| found.end_of_file);
         if held != Some(len_bytes) {
@@ -173,6 +177,29 @@ impl SmbDestination {
         transfer::send(&self.link, file, feed, offset, certain, what)
     }
 
+    fn read(&self, name: &str, offset: u64, sink: &mut Sink<'_>) -> Result<(), DestinationError> {
+        let _context = self.link.context();
+        let what = || self.what("read", name);
+        let path = self.path_of(name)?;
+        let access = FileAccessMask::new().with_file_read_data(true).with_file_read_attributes(true);
+        let file = self.open_file(&path, CreateDisposition::Open, access).map_err(|wire| wire.during(what()))?;
+        let received = transfer::receive(&self.link, &file, offset, sink, &what);
+        let closed = self.link.wait(file.close()).map_err(|wire| wire.during(what()));
+        received.and(closed)
+    }
+
+    /// Whatever comes next is not to end for want of credits.
+    fn prepare(&mut self) -> Result<(), DestinationError> {
+        if self.link.is_worn() { self.connect_anew() } else { Ok(()) }
+    }
+
+    /// For a transfer that was going well until the library lost count of its credits.
+    fn connect_anew(&mut self) -> Result<(), DestinationError> {
+        tracing::debug!("`{}`: going on over another connection", self.location);
+        self.link = Link::connect(&self.settings, self.timeouts, self.link.interrupt())?;
+        Ok(())
+    }
+
     /// Leaves a beginning of the file without gaps, if the connection still lives, and closes it.
     fn tidy_up(&self, file: &Arc<File>, certain: u64) {
         let cut = self.link.wait(async {
@@ -205,12 +232,14 @@ impl Destination for SmbDestination {
     }
 
     fn list(&mut self) -> Result<Vec<Entry>, DestinationError> {
+        self.prepare()?;
         let _context = self.link.context();
         directory::list(&self.link, &self.directory)
             .map_err(|wire| wire.during(format!("failed to list `{}`", self.location)))
     }
 
     fn stat(&mut self, name: &str) -> Result<Option<Entry>, DestinationError> {
+        self.prepare()?;
         let _context = self.link.context();
         let path = self.path_of(name)?;
         let found = self.look_at(&path).map_err(|wire| wire.during(self.what("look at", name)))?;
@@ -220,13 +249,25 @@ impl Destination for SmbDestination {
     }
 
     fn put(&mut self, name: &str, source: &mut dyn Source, offset: u64) -> Result<(), DestinationError> {
-        let _context = self.link.context();
+        self.prepare()?;
         let mut certain = offset;
-        let written = self.write(name, source, offset, &mut certain);
-        written.map_err(|error| error.keeping(certain))
+        loop {
+            let begun = certain;
+            let written = {
+                let _context = self.link.context();
+                self.write(name, source, begun, &mut certain)
+            };
+            match written {
+                Err(_) if certain > begun && self.link.is_starved() => {
+                    self.connect_anew().map_err(|error| error.keeping(certain))?;
+                }
+                result => return result.map_err(|error| error.keeping(certain)),
+            }
+        }
     }
 
     fn keep_beginning(&mut self, name: &str, bytes: u64) -> Result<u64, DestinationError> {
+        self.prepare()?;
         let _context = self.link.context();
         let path = self.path_of(name)?;
         let access = FileAccessMask::new().with_file_write_data(true);
@@ -243,17 +284,23 @@ impl Destination for SmbDestination {
     }
 
     fn get(&mut self, name: &str, offset: u64, sink: &mut Sink<'_>) -> Result<(), DestinationError> {
-        let _context = self.link.context();
-        let what = || self.what("read", name);
-        let path = self.path_of(name)?;
-        let access = FileAccessMask::new().with_file_read_data(true).with_file_read_attributes(true);
-        let file = self.open_file(&path, CreateDisposition::Open, access).map_err(|wire| wire.during(what()))?;
-        let received = transfer::receive(&self.link, &file, offset, sink, &what);
-        let closed = self.link.wait(file.close()).map_err(|wire| wire.during(what()));
-        received.and(closed)
+        self.prepare()?;
+        let mut reached = offset;
+        loop {
+            let begun = reached;
+            let received = self.read(name, begun, &mut |bytes| {
+                reached += bytes.len() as u64;
+                sink(bytes)
+            });
+            match received {
+                Err(_) if reached > begun && self.link.is_starved() => self.connect_anew()?,
+                result => return result,
+            }
+        }
     }
 
     fn move_new(&mut self, from: &str, to: &str) -> Result<(), DestinationError> {
+        self.prepare()?;
         let _context = self.link.context();
         let what = || format!("failed to rename `{from}` to `{to}` at `{}`", self.location);
         let (source, target) = (self.path_of(from)?, self.path_of(to)?);
@@ -272,6 +319,7 @@ impl Destination for SmbDestination {
     }
 
     fn remove(&mut self, name: &str) -> Result<(), DestinationError> {
+        self.prepare()?;
         let _context = self.link.context();
         let path = self.path_of(name)?;
         let access = FileAccessMask::new().with_delete(true);
@@ -296,6 +344,7 @@ impl Destination for SmbDestination {
     }
 
     fn free_space(&mut self) -> Result<Option<u64>, DestinationError> {
+        self.prepare()?;
         let _context = self.link.context();
         self.free_bytes()
             .map_err(|wire| wire.during(format!("failed to ask for the free space at `{}`", self.location)))

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ pub(super) struct Pulse {
     moved_at: Mutex<Instant>,
     broken: OnceLock<String>,
     clock: OnceLock<(DateTime<Utc>, Instant)>,
+    sent: AtomicU64,
+    received: AtomicU64,
 }
 
 impl Pulse {
@@ -39,6 +42,16 @@ impl Pulse {
     /// When a byte last moved.
     pub(super) fn moved_at(&self) -> Instant {
         *self.moved_at.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Requests that were handed to the line.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Answers that came, those included which only say that another is to follow.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// Why the connection is no more.
@@ -78,8 +91,13 @@ impl Socket {
         stream.set_nonblocking(true)?;
         let server = stream.peer_addr()?;
         let (reader, writer) = tokio::net::TcpStream::from_std(stream)?.into_split();
-        let pulse =
-            Arc::new(Pulse { moved_at: Mutex::new(Instant::now()), broken: OnceLock::new(), clock: OnceLock::new() });
+        let pulse = Arc::new(Pulse {
+            moved_at: Mutex::new(Instant::now()),
+            broken: OnceLock::new(),
+            clock: OnceLock::new(),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+        });
         Ok((Socket { reader: Some(reader), writer: Some(writer), server, pulse: Arc::clone(&pulse) }, pulse))
     }
 
@@ -107,6 +125,7 @@ impl Socket {
         // At most 16 MiB.
         let mut message = vec![0; u32::from_be_bytes(frame) as usize];
         self.fill(&mut message).await?;
+        self.pulse.received.fetch_add(1, Ordering::Relaxed);
         if let Some(told) = message.get(SYSTEM_TIME).and_then(|bytes| bytes.first_chunk())
             && self.pulse.clock.get().is_none()
             && let Some(time) = date_time(of_steps(u64::from_le_bytes(*told)))
@@ -174,6 +193,7 @@ impl SmbTransportWrite for Socket {
 
     fn send<'a>(&'a mut self, message: &'a IoVec) -> Pending<'a, ()> {
         Box::pin(async move {
+            self.pulse.sent.fetch_add(1, Ordering::Relaxed);
             let frame = (message.total_size() as u32).to_be_bytes();
             let pieces: Vec<&[u8]> =
                 std::iter::once(&frame[..]).chain(message.iter().map(|piece| &piece[..])).collect();

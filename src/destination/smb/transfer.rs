@@ -45,6 +45,7 @@ pub(super) fn send(
 ) -> Result<(), DestinationError> {
     let block_bytes = BLOCK.min(link.most_bytes().1 as usize);
     let mut underway = VecDeque::new();
+    let mut due = link.sent();
     let mut reached = offset;
     let trouble = loop {
         if link.interrupt().check().is_err() {
@@ -64,7 +65,8 @@ pub(super) fn send(
             continue;
         }
         let Some(mut first) = underway.pop_front() else { return Ok(()) };
-        match link.wait(finished(&mut first)) {
+        due += 1;
+        match link.wait_for(due, finished(&mut first)) {
             Ok(()) => *certain = first.end,
             Err(wire) => break wire.during(what()),
         }
@@ -108,6 +110,7 @@ pub(super) fn receive(
     let size = held.end_of_file;
     let block_bytes = BLOCK.min(link.most_bytes().0 as usize) as u64;
     let mut underway = VecDeque::new();
+    let mut due = link.sent();
     let mut asked = offset;
     let trouble = loop {
         if link.interrupt().check().is_err() {
@@ -121,7 +124,8 @@ pub(super) fn receive(
             continue;
         }
         let Some(mut first) = underway.pop_front() else { return Ok(()) };
-        let block = match link.wait(finished(&mut first)) {
+        due += 1;
+        let block = match link.wait_for(due, finished(&mut first)) {
             Ok(block) => block,
             Err(wire) => break wire.during(what()),
         };
@@ -158,7 +162,7 @@ async fn finished<T>(request: &mut Underway<T>) -> Result<T, Wire> {
 /// Lets what is on its way arrive before a transfer is given up, so that nothing changes the file after it was tidied up, and
 /// the connection serves on. One that is too slow for that is lost.
 fn settle<T>(link: &Link, underway: VecDeque<Underway<T>>) {
-    let settled = link.wait(async {
+    let settled = link.wait_for(0, async {
         let rest = async {
             for request in underway {
                 let _whatever_it_says = request.task.await;
