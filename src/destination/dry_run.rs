@@ -30,6 +30,10 @@ impl Destination for DryRun {
         self.inner.capabilities()
     }
 
+    fn explore(&mut self) -> Capabilities {
+        self.inner.explore()
+    }
+
     fn list(&mut self) -> Result<Vec<Entry>, DestinationError> {
         self.inner.list()
     }

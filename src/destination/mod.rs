@@ -187,8 +187,13 @@ pub trait Destination: Send {
     /// Where this is, for people: `sftp://archive@nas:22/srv/archives`. Never holds a secret.
     fn location(&self) -> String;
 
-    /// What this server can do.
+    /// What this server can do, as far as it is known without asking: a run must not wait for what it does not use.
     fn capabilities(&mut self) -> Capabilities;
+
+    /// The same after everything that is not known was asked or tried.
+    fn explore(&mut self) -> Capabilities {
+        self.capabilities()
+    }
 
     /// Everything in the directory, in no particular order; an error if the listing might be incomplete.
     ///

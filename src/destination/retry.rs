@@ -29,7 +29,6 @@ pub struct Retrying {
     connector: Box<Connector>,
     inner: Option<Box<dyn Destination>>,
     location: String,
-    capabilities: Option<Capabilities>,
     retries: u32,
     interrupt: Interrupt,
     clock: Arc<dyn Clock>,
@@ -53,15 +52,8 @@ impl Retrying {
         retries: u32,
         interrupt: &Interrupt,
     ) -> Result<Self, DestinationError> {
-        let mut retrying = Retrying {
-            connector,
-            inner: None,
-            location: String::new(),
-            capabilities: None,
-            retries,
-            interrupt: interrupt.clone(),
-            clock,
-        };
+        let mut retrying =
+            Retrying { connector, inner: None, location: String::new(), retries, interrupt: interrupt.clone(), clock };
         retrying.location = retrying.attempt("connecting", |destination, _| Ok(destination.location()))?;
         Ok(retrying)
     }
@@ -140,15 +132,14 @@ impl Destination for Retrying {
     }
 
     fn capabilities(&mut self) -> Capabilities {
-        if let Some(known) = self.capabilities {
-            return known;
-        }
         let asked = self.attempt("asking what the server can do", |destination, _| Ok(destination.capabilities()));
-        match asked {
-            Ok(capabilities) => *self.capabilities.insert(capabilities),
-            // Nothing is promised by a server that cannot be reached; the next operation will say why.
-            Err(_) => Capabilities::NONE,
-        }
+        // Nothing is promised by a server that cannot be reached; the next operation will say why.
+        asked.unwrap_or(Capabilities::NONE)
+    }
+
+    fn explore(&mut self) -> Capabilities {
+        let asked = self.attempt("asking what the server can do", |destination, _| Ok(destination.explore()));
+        asked.unwrap_or(Capabilities::NONE)
     }
 
     fn list(&mut self) -> Result<Vec<Entry>, DestinationError> {

@@ -36,6 +36,10 @@ impl<D: Destination> Destination for Throttled<D> {
         self.inner.capabilities()
     }
 
+    fn explore(&mut self) -> Capabilities {
+        self.inner.explore()
+    }
+
     fn list(&mut self) -> Result<Vec<Entry>, DestinationError> {
         self.inner.list()
     }

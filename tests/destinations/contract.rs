@@ -282,7 +282,7 @@ fn checksum(server: &dyn Server) -> Result<()> {
 
 fn capabilities(server: &dyn Server) -> Result<()> {
     let mut destination = server.connect(Place::Data)?;
-    let able = destination.capabilities();
+    let able = destination.explore();
     ensure!(able == server.capabilities(), "{able:?}");
     let free = destination.free_space()?;
     ensure!(free.is_some() == able.free_space, "{free:?}");
@@ -325,7 +325,7 @@ fn limited(server: &dyn Server) -> Result<()> {
     put_finally(&mut *destination, ".x.part", "20261120.tgz", &sent)?;
     ensure!(read(&mut *destination, "20261120.tgz", 17)? == sent[17..]);
     ensure!(server.disk(Place::Data).read("20261120.tgz") == Some(sent));
-    ensure!(destination.capabilities() == server.capabilities());
+    ensure!(destination.explore() == server.capabilities());
     Ok(())
 }
 

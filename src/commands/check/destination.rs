@@ -112,7 +112,7 @@ fn read_back(session: &mut dyn Destination, name: &str) -> Result<(), (&'static 
 }
 
 fn describe(session: &mut dyn Destination, area: &str, list: &mut Checklist<'_>) {
-    let can = session.capabilities();
+    let can = session.explore();
     let mut words = vec![match can.checksum_by_server {
         true => "the server computes checksums",
         false => "each archive is read back to compare checksums",

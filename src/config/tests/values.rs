@@ -419,7 +419,7 @@ fn an_nfs_destination_needs_a_host_and_an_export() {
             "destination[nas].export: must be the exported path as the server names it, beginning with `/`",
             "destination[nas].path: must not hold `..`",
             "destination[nas].uid: must be from 0 to 4294967294, not `-1`",
-            "destination[nas].username: `username` belongs to type `sftp`, `webdav`, this destination is `nfs`",
+            "destination[nas].username: `username` belongs to type `sftp`, `smb`, `webdav`, this destination is `nfs`",
         ]
     );
 }

@@ -188,10 +188,14 @@ impl Destination for LocalDestination {
         self.directory.display().to_string()
     }
 
-    fn capabilities(&mut self) -> Capabilities {
+    fn explore(&mut self) -> Capabilities {
         if self.mover.is_none() {
             self.mover = Mover::probe(&self.directory).ok();
         }
+        self.capabilities()
+    }
+
+    fn capabilities(&mut self) -> Capabilities {
         Capabilities {
             move_refuses_to_clobber: self.mover != Some(Mover::Look),
             move_in_one_step: self.mover != Some(Mover::Link),
@@ -401,7 +405,7 @@ mod tests {
     fn the_probe_leaves_nothing_behind() {
         let directory = tempfile::tempdir().unwrap();
         let mut local = open(&directory);
-        assert!(local.capabilities().move_refuses_to_clobber);
+        assert!(local.explore().move_refuses_to_clobber);
         assert!(local.mover.is_some());
         assert_eq!(local.list().unwrap(), []);
     }

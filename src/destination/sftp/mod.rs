@@ -214,19 +214,26 @@ impl Destination for SftpDestination {
         self.location.clone()
     }
 
+    fn explore(&mut self) -> Capabilities {
+        // Both are remembered.
+        if self.has_shell().is_err() {
+            self.shell = Some(false);
+        }
+        if self.tells_space.is_none() {
+            self.tells_space = Some(self.free_space().is_ok_and(|told| told.is_some()));
+        }
+        self.capabilities()
+    }
+
     fn capabilities(&mut self) -> Capabilities {
-        let shell = self.has_shell().unwrap_or(false);
-        let free_space = match self.tells_space {
-            Some(known) => known,
-            None => self.free_space().is_ok_and(|told| told.is_some()),
-        };
+        let shell = self.shell.unwrap_or(false);
         Capabilities {
             // OpenSSH links and unlinks (sftp-server.c, process_rename); others may overwrite.
             move_refuses_to_clobber: self.is_openssh,
             move_in_one_step: !self.is_openssh,
             checksum_by_server: shell,
             resume: true,
-            free_space,
+            free_space: self.tells_space.unwrap_or(false),
             server_clock: shell,
             atomic_put: false,
         }
@@ -299,7 +306,8 @@ impl Destination for SftpDestination {
         let taken =
             || DestinationError::new(ErrorKind::AlreadyExists, what()).caused_by(format!("`{to}` exists already"));
         let look = |path: &str| self.look_at(path).map_err(|wire| wire.during(what()));
-        if look(&target)?.is_some() {
+        // OpenSSH refuses by itself; the others are looked at first.
+        if !self.is_openssh && look(&target)?.is_some() {
             return Err(taken());
         }
         // Without flags: the plain request of version 3, which must fail if the target exists.
