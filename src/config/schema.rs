@@ -76,6 +76,24 @@ pub(super) const TABLES: &[TableKeys] = &[
     ),
     keys(
         "destination",
+        Some("s3"),
+        &[
+            "bucket",
+            "prefix",
+            "endpoint",
+            "region",
+            "access_key_id",
+            "secret_access_key",
+            "path_style",
+            "storage_class",
+            "server_side_encryption",
+            "kms_key_id",
+            "ca_file",
+            "allow_http",
+        ],
+    ),
+    keys(
+        "destination",
         Some("sftp"),
         &[
             "host",
@@ -117,21 +135,6 @@ pub(super) const TABLES: &[TableKeys] = &[
 pub(super) const LATER_TYPES: &[TableKeys] = &[
     keys("destination", Some("ftps"), &["implicit"]),
     keys("destination", Some("ftp"), &["allow_plaintext"]),
-    keys(
-        "destination",
-        Some("s3"),
-        &[
-            "bucket",
-            "prefix",
-            "endpoint",
-            "region",
-            "access_key_id",
-            "secret_access_key",
-            "path_style",
-            "storage_class",
-            "server_side_encryption",
-        ],
-    ),
     keys("destination", Some("rsync"), &["module"]),
 ];
 

@@ -9,6 +9,7 @@ use url::Url;
 
 pub use super::destination::local::LocalSettings;
 pub use super::destination::nfs::NfsSettings;
+pub use super::destination::s3::{S3Credentials, S3Encryption, S3Settings};
 pub use super::destination::sftp::{HostKey, SftpSettings, SshAuth};
 pub use super::destination::smb::{SmbEncryption, SmbSettings};
 pub use super::destination::webdav::{HttpScheme, WebdavLogin, WebdavSettings};
@@ -234,6 +235,8 @@ pub enum Protocol {
     Local(LocalSettings),
     /// NFS without mounting.
     Nfs(NfsSettings),
+    /// A prefix of an S3 bucket.
+    S3(S3Settings),
     /// SSH file transfer.
     Sftp(SftpSettings),
     /// A Windows share.
@@ -248,6 +251,7 @@ impl Protocol {
         match self {
             Protocol::Local(local) => local.path.display().to_string(),
             Protocol::Nfs(nfs) => nfs.location(),
+            Protocol::S3(s3) => s3.location(),
             Protocol::Sftp(sftp) => sftp.location(),
             Protocol::Smb(smb) => smb.location(),
             Protocol::Webdav(webdav) => webdav.location(),
@@ -258,6 +262,7 @@ impl Protocol {
     pub(super) fn secrets(&self) -> Vec<&Secret> {
         match self {
             Protocol::Local(_) | Protocol::Nfs(_) => Vec::new(),
+            Protocol::S3(s3) => s3.secrets(),
             Protocol::Sftp(sftp) => sftp.secrets(),
             Protocol::Smb(smb) => smb.secrets(),
             Protocol::Webdav(webdav) => webdav.secrets(),
@@ -269,6 +274,7 @@ impl Protocol {
         match self {
             Protocol::Local(local) => ("local", local.place()),
             Protocol::Nfs(nfs) => ("nfs", nfs.place()),
+            Protocol::S3(s3) => ("s3", s3.place()),
             Protocol::Sftp(sftp) => ("sftp", sftp.place()),
             Protocol::Smb(smb) => ("smb", smb.place()),
             Protocol::Webdav(webdav) => ("webdav", webdav.place()),

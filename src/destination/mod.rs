@@ -4,7 +4,7 @@
 //! bandwidth limits wrap any destination and are known to none.
 //!
 //! - [`connect`] is the way in: the protocol, inside its wrappers.
-//! - Protocols: [`local`], `nfs`, [`sftp`], `smb`, `webdav`; [`memory`] is the plainest honest one, for tests.
+//! - Protocols: [`local`], `nfs`, `s3`, [`sftp`], `smb`, `webdav`; [`memory`] is the plainest honest one, for tests.
 //! - Wrappers: [`retry`], [`throttle`], [`dry_run`].
 
 use std::fmt;
@@ -32,6 +32,8 @@ pub mod memory;
 #[cfg(feature = "nfs")]
 pub mod nfs;
 pub mod retry;
+#[cfg(feature = "s3")]
+pub mod s3;
 #[cfg(feature = "sftp")]
 pub mod sftp;
 #[cfg(feature = "smb")]
@@ -76,6 +78,8 @@ fn open(settings: &DestinationSettings, interrupt: &Interrupt) -> Result<Box<dyn
         Protocol::Local(local) => Box::new(local::LocalDestination::open(local)?),
         #[cfg(feature = "nfs")]
         Protocol::Nfs(nfs) => Box::new(nfs::NfsDestination::open(nfs, timeouts, interrupt)?),
+        #[cfg(feature = "s3")]
+        Protocol::S3(s3) => Box::new(s3::S3Destination::open(s3, timeouts, interrupt)?),
         #[cfg(feature = "sftp")]
         Protocol::Sftp(sftp) => Box::new(sftp::SftpDestination::open(sftp, timeouts, interrupt)?),
         #[cfg(feature = "smb")]

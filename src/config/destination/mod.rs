@@ -11,17 +11,19 @@ use crate::units;
 
 pub(super) mod local;
 pub(super) mod nfs;
+pub(super) mod s3;
 pub(super) mod sftp;
 pub(super) mod smb;
 pub(super) mod webdav;
 
 /// The types that this version has.
-const TYPES: [&str; 5] = ["sftp", "smb", "webdav", "nfs", "local"];
+const TYPES: [&str; 6] = ["sftp", "smb", "webdav", "s3", "nfs", "local"];
 
 /// Those that this program was built without: each is a cargo feature.
 pub(super) fn missing_types() -> Vec<&'static str> {
     let built = [
         ("nfs", cfg!(feature = "nfs")),
+        ("s3", cfg!(feature = "s3")),
         ("sftp", cfg!(feature = "sftp")),
         ("smb", cfg!(feature = "smb")),
         ("webdav", cfg!(feature = "webdav")),
@@ -43,6 +45,10 @@ pub(super) fn read(table: &Table<'_>) -> Option<DestinationSettings> {
         Some("nfs") => {
             table.set_variant("nfs");
             nfs::read(table).map(Protocol::Nfs)
+        }
+        Some("s3") => {
+            table.set_variant("s3");
+            s3::read(table).map(Protocol::S3)
         }
         Some("sftp") => {
             table.set_variant("sftp");

@@ -30,8 +30,8 @@ retention = { keep_days = 30, keep_last = 0, keep_mothly = 12 }
 
 [[destination]]
 name = "nas"
-type = "s3"
-bucket = "archives"
+type = "rsync"
+module = "archives"
 
 [mail]
 hots = "smtp.example.org"
@@ -140,11 +140,11 @@ subject = "{satus} of {job}"
     26 | name = "nas"
        |        ^^^^^
 
-    /etc/archive/archive.toml:27:8: destination[nas].type: this version has no `s3` yet; it has `sftp`, `smb`, `webdav`, `nfs`, `local`
+    /etc/archive/archive.toml:27:8: destination[nas].type: this version has no `rsync` yet; it has `sftp`, `smb`, `webdav`, `s3`, `nfs`, `local`
        |
-    27 | type = "s3"
-       |        ^^^^
-       = use one of `sftp`, `smb`, `webdav`, `nfs`, `local`
+    27 | type = "rsync"
+       |        ^^^^^^^
+       = use one of `sftp`, `smb`, `webdav`, `s3`, `nfs`, `local`
 
     /etc/archive/archive.toml:31:1: mail.hots: unknown key `hots`
        |

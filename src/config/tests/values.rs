@@ -476,5 +476,100 @@ fn a_webdav_destination_needs_an_address_and_one_way_to_log_in() {
         ),
     ] {
         assert_eq!(bad(&format!("url = \"https://h/\"\n{keys}")), message);
+fn s3(fixture: &Fixture, keys: &str) -> Result<S3Settings, ConfigError> {
+    let table = "[[destination]]\nname = \"cloud\"\ntype = \"s3\"\n";
+    match fixture.load(&format!("{SOURCE}{table}{keys}\n"))?.settings.destinations.remove(0).protocol {
+        Protocol::S3(s3) => Ok(s3),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_s3_destination_finds_its_server_and_its_credentials() {
+    let own = "bucket = \"backups\"\naccess_key_id = \"AK\"\nsecret_access_key = \"geheim\"\n";
+    let amazon =
+        s3(&Fixture::new(), &format!("{own}region = \"eu-west-3\"\nprefix = \"/archives/boutique/\"")).unwrap();
+    assert_eq!(amazon.location(), "s3://s3.eu-west-3.amazonaws.com/backups/archives/boutique");
+    assert!(!amazon.path_style && amazon.credentials.session_token.is_none());
+    assert!(!format!("{amazon:?}").contains("geheim"));
+    let server = s3(&Fixture::new(), &format!("{own}endpoint = \"https://minio.example:9000\"")).unwrap();
+    assert_eq!((server.location().as_str(), server.region.as_str()), ("s3://minio.example:9000/backups", "us-east-1"));
+    assert!(server.path_style);
+    let china = s3(&Fixture::new(), &format!("{own}region = \"cn-north-1\"")).unwrap();
+    assert_eq!(china.endpoint.as_str(), "https://s3.cn-north-1.amazonaws.com.cn/");
+    // The certificate of Amazon's hosts is good for one label before `s3`.
+    assert!(
+        s3(&Fixture::new(), &format!("{}region = \"eu-west-3\"", own.replace("backups", "back.ups")))
+            .unwrap()
+            .path_style
+    );
+
+    let environment = Fixture::new()
+        .variable("AWS_ACCESS_KEY_ID", "ENV")
+        .variable("AWS_SECRET_ACCESS_KEY", "from env")
+        .variable("AWS_SESSION_TOKEN", "token")
+        .variable("AWS_DEFAULT_REGION", "eu-west-1");
+    let of_environment = s3(&environment, "bucket = \"backups\"").unwrap();
+    assert_eq!(of_environment.region, "eu-west-1");
+    assert_eq!(of_environment.credentials.access_key_id, "ENV");
+    assert_eq!(
+        of_environment.credentials.session_token.map(|token| token.expose().to_owned()).as_deref(),
+        Some("token")
+    );
+    // A token belongs to the keys beside it, not to those of the file.
+    assert!(s3(&environment, own).unwrap().credentials.session_token.is_none());
+
+    let kms = "server_side_encryption = \"aws:kms\"\nkms_key_id = \"k\"\nstorage_class = \"STANDARD_IA\"";
+    let kept = s3(&environment, &format!("{own}{kms}")).unwrap();
+    assert_eq!(kept.encryption, Some(S3Encryption::Kms(Some("k".to_owned()))));
+    assert_eq!(kept.storage_class.as_deref(), Some("STANDARD_IA"));
+    assert!(s3(&environment, &format!("{own}storage_class = \"GLACIER\"\nverify = \"size\"")).is_ok());
+}
+
+#[test]
+fn a_bad_s3_destination_says_which_key_it_is() {
+    let good = "bucket = \"backups\"\nregion = \"r\"\naccess_key_id = \"AK\"\nsecret_access_key = \"geheim\"";
+    let endpoint = |value: &str| format!("{good}\nendpoint = \"{value}\"");
+    for (keys, expected) in [
+        (good.replace("\"backups\"", "\"s3://backups/a/b\""), "bucket: must be the name alone"),
+        (good.replace("\"backups\"", "\"back ups\""), "bucket: `back ups` is no name of a bucket"),
+        (good.replace("region = \"r\"\n", ""), "region: missing key `region`"),
+        (
+            good.replace("\"r\"", "\"Paris (France)\""),
+            "region: `Paris (France)` is no region; write for example `eu-west-3`",
+        ),
+        (good.replace("access_key_id = \"AK\"\n", ""), "secret_access_key: needs `access_key_id` beside it"),
+        ("bucket = \"backups\"\nregion = \"r\"".to_owned(), ": says no way to log in"),
+        (format!("{good}\nprefix = \"a/../b\""), "prefix: must not hold `//`, `.` or `..`"),
+        (format!("{good}\nprefix = \"a//b\""), "prefix: must not hold `//`, `.` or `..`"),
+        (endpoint("minio.example:9000"), "endpoint: needs `https://` before the host"),
+        (endpoint("minio.example"), "endpoint: needs `https://` before the host"),
+        (
+            endpoint("http://minio.example"),
+            "endpoint: over plain `http`, archives can be read and changed on their way",
+        ),
+        (endpoint("https://AK:geheim@minio.example"), "endpoint: must not hold credentials"),
+        (endpoint("https://backups.s3.eu-west-3.amazonaws.com"), "endpoint: must not hold the bucket `backups`"),
+        (endpoint("https://minio.example/backups"), "endpoint: must not hold the bucket `backups`"),
+        (endpoint("ftp://minio.example"), "endpoint: `ftp` is not supported"),
+        (
+            format!("{}\npath_style = false", endpoint("https://192.0.2.1:9000")),
+            "path_style: must be `true`: no bucket's name can stand before an address",
+        ),
+        (
+            format!("{good}\nstorage_class = \"DEEP_ARCHIVE\""),
+            "storage_class: what is in `DEEP_ARCHIVE` cannot be read back, so no copy could be verified",
+        ),
+        (format!("{good}\nstorage_class = \"cold\""), "storage_class: `cold` is no storage class"),
+        (format!("{good}\nkms_key_id = \"k\""), "kms_key_id: needs `server_side_encryption = \"aws:kms\"` beside it"),
+        (
+            format!("{good}\nserver_side_encryption = \"aes\""),
+            "server_side_encryption: `aes` is not one of `AES256`, `aws:kms`",
+        ),
+    ] {
+        let error = s3(&Fixture::new(), &keys).expect_err(&keys);
+        let separator = if expected.starts_with(':') { "" } else { "." };
+        assert_eq!(messages(&error), [format!("destination[cloud]{separator}{expected}")], "{keys}");
+        assert!(!error.to_string().contains("geheim"), "{error}");
     }
 }
