@@ -1,15 +1,15 @@
 //! The promises of `trait Destination`, one by one, on a server that is well.
 
-use std::io::Cursor;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 use anyhow::{Result, ensure};
 use archive::destination::dry_run::DryRun;
-use archive::destination::{Destination as _, ErrorKind};
+use archive::destination::{Destination as _, ErrorKind, Source};
 use archive::digest::Digest;
 use archive::interrupt::Interrupt;
 use sha2::{Digest as _, Sha256};
 
-use crate::server::{Case, Directory, Feature, Place, Server, content, put_finally, read, refused, says};
+use crate::server::{Case, Directory, Disk, Feature, Place, Server, content, put_finally, read, refused, says};
 
 pub const CASES: &[Case] = &[
     Case { name: "round_trip", feature: Feature::Any, run: round_trip },
@@ -28,6 +28,11 @@ pub const CASES: &[Case] = &[
     Case { name: "moving_what_is_missing_is_not_found", feature: Feature::Move, run: missing_move },
     Case { name: "put_new_shows_the_whole_file", feature: Feature::PutNew, run: put_new },
     Case { name: "put_new_refuses_to_clobber", feature: Feature::PutNew, run: put_new_refuses_to_clobber },
+    Case {
+        name: "put_new_spares_a_name_that_is_taken_meanwhile",
+        feature: Feature::PutNew,
+        run: put_new_taken_meanwhile,
+    },
     Case { name: "what_is_missing_is_not_found", feature: Feature::Any, run: missing },
     Case { name: "list_shows_everything_and_touches_nothing", feature: Feature::Any, run: list },
     Case { name: "list_survives_odd_entries", feature: Feature::Directory, run: list_oddities },
@@ -182,6 +187,48 @@ fn put_new_refuses_to_clobber(server: &dyn Server) -> Result<()> {
     Ok(())
 }
 
+/// Takes the name when it is first read: after whoever sends it has looked.
+struct Overtaken<'a>(Cursor<Vec<u8>>, &'a dyn Disk);
+
+impl Read for Overtaken<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.position() == 0 {
+            self.1.write("20261120.tgz", b"somebody else's");
+        }
+        self.0.read(buffer)
+    }
+}
+
+impl Seek for Overtaken<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+impl Source for Overtaken<'_> {
+    fn len_bytes(&self) -> u64 {
+        self.0.len_bytes()
+    }
+}
+
+fn put_new_taken_meanwhile(server: &dyn Server) -> Result<()> {
+    if !server.capabilities().move_refuses_to_clobber {
+        // It can only look first.
+        return Ok(());
+    }
+    let disk = server.disk(Place::Data);
+    for bytes in [100_000, 20_000_003] {
+        let mut destination = server.connect(Place::Data)?;
+        let mut source = Overtaken(Cursor::new(content(bytes, 23)), &*disk);
+        refused(server, destination.put_new("20261120.tgz", &mut source), ErrorKind::AlreadyExists)?;
+        ensure!(disk.read("20261120.tgz").is_some_and(|held| held == b"somebody else's"), "it was overwritten");
+        ensure!(server.unfinished() == 0, "{} parts are left", server.unfinished());
+        // A server may close a connection on which it did not read all that came.
+        server.connect(Place::Data)?.remove("20261120.tgz")?;
+    }
+    Ok(())
+}
+
 fn missing(server: &dyn Server) -> Result<()> {
     let mut destination = server.connect(Place::Data)?;
     ensure!(destination.stat("none")?.is_none());
@@ -228,6 +275,10 @@ fn list_oddities(server: &dyn Server) -> Result<()> {
     let mut destination = server.connect(Place::Data)?;
     let disk = server.disk(Place::Data);
     disk.write("20261120.tgz", b"archive");
+    if server.capabilities().atomic_put {
+        // There are no links among objects.
+        return Ok(());
+    }
     Directory::make_oddities(&disk.path())?;
     let listed = destination.list();
     if !server.shows_oddities() {
@@ -310,7 +361,7 @@ fn failing_sink(server: &dyn Server) -> Result<()> {
     let mut seen = 0;
     let result = destination.get("x", 0, &mut |bytes| {
         seen += bytes.len();
-        if seen > 1_000_000 { Err(std::io::Error::other("the sink is full")) } else { Ok(()) }
+        if seen > 1_000_000 { Err(io::Error::other("the sink is full")) } else { Ok(()) }
     });
     says(&refused(server, result, ErrorKind::Local)?, &["the sink is full"])?;
     ensure!(destination.stat("x")?.is_some(), "it can be used no more");

@@ -15,6 +15,9 @@ mod names;
 mod network;
 #[cfg(feature = "nfs")]
 mod nfs;
+mod parts;
+#[cfg(feature = "s3")]
+mod s3;
 mod server;
 #[cfg(feature = "sftp")]
 mod sftp;
@@ -38,6 +41,10 @@ const PROTOCOLS: &[Protocol] = &[
     local::PROTOCOL,
     #[cfg(feature = "nfs")]
     nfs::PROTOCOL,
+    #[cfg(feature = "s3")]
+    s3::PLAIN,
+    #[cfg(feature = "s3")]
+    s3::TLS,
     #[cfg(feature = "sftp")]
     sftp::SHELL,
     #[cfg(feature = "sftp")]
@@ -58,8 +65,10 @@ const PROTOCOLS: &[Protocol] = &[
 
 fn main() -> ExitCode {
     let mut suite = Suite::new();
-    let cases: Vec<Case> =
-        [contract::CASES, names::CASES, sources::CASES, faults::CASES, network::CASES].concat().into_iter().collect();
+    let cases: Vec<Case> = [contract::CASES, names::CASES, sources::CASES, faults::CASES, network::CASES, parts::CASES]
+        .concat()
+        .into_iter()
+        .collect();
     let mut ran = Vec::new();
     for protocol in PROTOCOLS {
         let count = Arc::new(AtomicUsize::new(0));

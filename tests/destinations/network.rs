@@ -11,6 +11,7 @@ use archive::interrupt::Interrupt;
 
 use crate::server::{Case, Feature, Place, Server, content, read, refused, says, told};
 use crate::support::proxy::{Fault, Plan, Proxy};
+use crate::support::wait;
 
 pub const CASES: &[Case] = &[
     Case { name: "a_refused_connection_is_retried_and_says_so", feature: Feature::Network, run: refused_connection },
@@ -48,7 +49,15 @@ fn connect(settings: &DestinationSettings) -> Result<Box<dyn Destination>, desti
 fn cost_of_connecting(server: &dyn Server) -> Result<(u64, u64)> {
     let proxy = Proxy::start(server.port());
     let _connected = connect(&server.redirected(&server.settings(Place::Data), proxy.port()))?;
-    Ok((proxy.bytes_up(), proxy.bytes_down()))
+    // Bytes are counted just after they are delivered: looked at until they stand still.
+    let (mut seen, mut times) = ((0, 0), 0);
+    wait::until("bytes to be counted", || {
+        let now = (proxy.bytes_up(), proxy.bytes_down());
+        times = if now == seen && now.1 > 0 { times + 1 } else { 0 };
+        seen = now;
+        times == 10
+    });
+    Ok(seen)
 }
 
 /// Runs all of these at once, since each spends its time waiting, and tells of the first that failed.

@@ -66,6 +66,8 @@ pub enum Feature {
     PutNew,
     /// [`Destination::put_new`] over a connection that can be cut.
     NetworkPutNew,
+    /// Large files go in parts, which the server joins at the end.
+    Parts,
     /// [`Capabilities::resume`]
     Resume,
 }
@@ -158,6 +160,16 @@ pub trait Server {
     /// One of the ways of [`Protocol::refusals`].
     fn refusal(&self, what: &str) -> Refusal {
         unreachable!("this protocol names no refusal, `{what}` neither")
+    }
+
+    /// Parts of files that show nowhere and take room all the same ([`Feature::Parts`]).
+    fn unfinished(&self) -> usize {
+        0
+    }
+
+    /// Leaves such a part of `name`, as a run that was killed does ([`Feature::Parts`]).
+    fn leave_unfinished(&self, _name: &str) {
+        unreachable!("only with `Feature::Parts`")
     }
 
     /// Where it listens ([`Feature::Network`]).

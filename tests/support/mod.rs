@@ -19,6 +19,8 @@ pub mod harness;
 pub mod https;
 pub mod proxy;
 pub mod samba;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod smtp;
 pub mod ssh_keys;
 pub mod sshd;

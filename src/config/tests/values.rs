@@ -476,6 +476,9 @@ fn a_webdav_destination_needs_an_address_and_one_way_to_log_in() {
         ),
     ] {
         assert_eq!(bad(&format!("url = \"https://h/\"\n{keys}")), message);
+    }
+}
+
 fn s3(fixture: &Fixture, keys: &str) -> Result<S3Settings, ConfigError> {
     let table = "[[destination]]\nname = \"cloud\"\ntype = \"s3\"\n";
     match fixture.load(&format!("{SOURCE}{table}{keys}\n"))?.settings.destinations.remove(0).protocol {

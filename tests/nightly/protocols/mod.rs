@@ -6,6 +6,8 @@ mod nfs;
 mod smb;
 #[cfg(feature = "webdav")]
 mod webdav;
+#[cfg(feature = "s3")]
+mod s3;
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,6 +37,8 @@ pub fn cases(suite: &mut Suite) {
     nfs::cases(suite);
     #[cfg(feature = "webdav")]
     webdav::cases(suite);
+    #[cfg(feature = "s3")]
+    s3::cases(suite);
 }
 
 /// Five nights: the first, one without news, one while the server is away, the one after, and one that purges.
