@@ -5,12 +5,11 @@ use archive::destination;
 use archive::interrupt::Interrupt;
 
 use crate::server::{Server, refused, says};
-use crate::support::proxy::Proxy;
 
 /// With patience configured, what cannot pass must not be tried again.
 pub fn is_refused_at_once(server: &dyn Server, what: &str) -> Result<()> {
     let refusal = server.refusal(what);
-    let proxy = Proxy::start(server.port());
+    let proxy = server.proxy();
     let mut settings = server.redirected(&refusal.settings, proxy.port());
     settings.retries = 3;
     let told = refused(server, destination::connect(&settings, &Interrupt::default()), refusal.kind)?;

@@ -10,7 +10,7 @@ use archive::destination::{self, Destination, ErrorKind, Source};
 use archive::interrupt::Interrupt;
 
 use crate::server::{Case, Feature, Place, Server, content, read, refused, says, told};
-use crate::support::proxy::{Fault, Plan, Proxy};
+use crate::support::proxy::{Fault, Plan};
 use crate::support::wait;
 
 pub const CASES: &[Case] = &[
@@ -47,7 +47,7 @@ fn connect(settings: &DestinationSettings) -> Result<Box<dyn Destination>, desti
 
 /// Bytes (up, down) that connecting takes; they vary by some padding.
 fn cost_of_connecting(server: &dyn Server) -> Result<(u64, u64)> {
-    let proxy = Proxy::start(server.port());
+    let proxy = server.proxy();
     let _connected = connect(&server.redirected(&server.settings(Place::Data), proxy.port()))?;
     // Bytes are counted just after they are delivered: looked at until they stand still.
     let (mut seen, mut times) = ((0, 0), 0);
@@ -84,7 +84,7 @@ fn refused_connection(server: &dyn Server) -> Result<()> {
 fn silent_connect(server: &dyn Server) -> Result<()> {
     let (_, down) = cost_of_connecting(server)?;
     let settings = DestinationSettings { connect_timeout: PATIENCE, ..impatient(server, Place::Data) };
-    let jobs: Vec<_> = (0..=8).map(|tenth| (tenth, Proxy::start(server.port()))).collect();
+    let jobs: Vec<_> = (0..=8).map(|tenth| (tenth, server.proxy())).collect();
     let secrets = server.secrets();
     let settings: Vec<_> = jobs.iter().map(|(_, proxy)| server.redirected(&settings, proxy.port())).collect();
     side_by_side(jobs.into_iter().zip(settings), |((tenth, proxy), settings)| {
@@ -100,7 +100,7 @@ fn silent_connect(server: &dyn Server) -> Result<()> {
 
 /// Bytes that come back while this is uploaded.
 fn answers_to_an_upload(server: &dyn Server, content: &[u8]) -> Result<u64> {
-    let proxy = Proxy::start(server.port());
+    let proxy = server.proxy();
     let mut destination = connect(&server.redirected(&server.settings(Place::Data), proxy.port()))?;
     destination.put(".x.part", &mut Cursor::new(b"so that it is there"), 0)?;
     let before = proxy.bytes_down();
@@ -116,7 +116,7 @@ fn silent_upload(server: &dyn Server) -> Result<()> {
         // Everything arrives, and the last answers do not come back.
         Plan::pass().down(Fault::StallAfter(down + answers * 3 / 4)),
     ] {
-        let proxy = Proxy::start(server.port());
+        let proxy = server.proxy();
         proxy.always(plan);
         let mut destination = connect(&server.redirected(&impatient(server, Place::Data), proxy.port()))?;
         let result = destination.put(".x.part", &mut Cursor::new(content(20_000_000, 11)), 0);
@@ -128,7 +128,7 @@ fn silent_upload(server: &dyn Server) -> Result<()> {
 fn silent_download(server: &dyn Server) -> Result<()> {
     let (_, down) = cost_of_connecting(server)?;
     server.disk(Place::Data).write("x", &content(20_000_000, 12));
-    let proxy = Proxy::start(server.port());
+    let proxy = server.proxy();
     proxy.always(Plan::pass().down(Fault::StallAfter(down + 5_000_000)));
     let mut destination = connect(&server.redirected(&impatient(server, Place::Data), proxy.port()))?;
     let result = read(&mut *destination, "x", 0);
@@ -189,7 +189,7 @@ fn move_disturbed_anywhere(
     let jobs: Vec<_> = IN_A_MOVE
         .map(|bytes| {
             disk.write(&format!(".{bytes}.part"), b"content");
-            let proxy = Proxy::start(server.port());
+            let proxy = server.proxy();
             let settings = server.redirected(settings, proxy.port());
             (bytes, proxy, settings)
         })
@@ -236,7 +236,10 @@ fn silent_questions(server: &dyn Server) -> Result<()> {
         |destination| destination.list().err(),
         |destination| destination.stat("x").err(),
         |destination| destination.remove("x").err(),
-        |destination| destination.free_space().err(),
+        |destination| match destination.capabilities().free_space {
+            true => destination.free_space().err(),
+            false => destination.list().err(),
+        },
         |destination| destination.get("x", 0, &mut |_| Ok(())).err(),
     ];
     let connected: Vec<_> = ask.iter().map(|ask| Ok((ask, connect(&settings)?))).collect::<Result<_>>()?;
@@ -254,7 +257,7 @@ fn cut_connect(server: &dyn Server) -> Result<()> {
     let settings = DestinationSettings { retries: 1, ..server.settings(Place::Data) };
     let jobs: Vec<_> = (0..=8)
         .map(|tenth| {
-            let proxy = Proxy::start(server.port());
+            let proxy = server.proxy();
             let settings = server.redirected(&settings, proxy.port());
             (tenth, proxy, settings)
         })
@@ -276,7 +279,7 @@ fn cut_upload(server: &dyn Server) -> Result<()> {
     let settings = DestinationSettings { retries: 2, ..server.settings(Place::Data) };
     let jobs: Vec<_> = (0..=10u64)
         .map(|tenth| {
-            let proxy = Proxy::start(server.port());
+            let proxy = server.proxy();
             let settings = server.redirected(&settings, proxy.port());
             (tenth, proxy, settings)
         })
@@ -313,7 +316,7 @@ fn cut_put_new(server: &dyn Server) -> Result<()> {
         let settings = DestinationSettings { retries, ..server.settings(Place::Data) };
         let jobs: Vec<_> = (0..=10u64)
             .map(|tenth| {
-                let proxy = Proxy::start(server.port());
+                let proxy = server.proxy();
                 let settings = server.redirected(&settings, proxy.port());
                 (tenth, proxy, settings)
             })
@@ -347,7 +350,7 @@ fn cut_download(server: &dyn Server) -> Result<()> {
     let settings = DestinationSettings { retries: 2, ..server.settings(Place::Data) };
     let jobs: Vec<_> = (1..=9u64)
         .map(|tenth| {
-            let proxy = Proxy::start(server.port());
+            let proxy = server.proxy();
             let settings = server.redirected(&settings, proxy.port());
             (tenth, proxy, settings)
         })
@@ -365,7 +368,7 @@ fn cut_download(server: &dyn Server) -> Result<()> {
 
 fn cut_for_good(server: &dyn Server) -> Result<()> {
     let (up, _) = cost_of_connecting(server)?;
-    let proxy = Proxy::start(server.port());
+    let proxy = server.proxy();
     proxy.next(Plan::pass().up(Fault::ResetAfter(up + 4_000_000)));
     let mut destination = connect(&server.redirected(&server.settings(Place::Data), proxy.port()))?;
     let sent = content(20_000_000, 16);

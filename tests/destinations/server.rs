@@ -16,6 +16,7 @@ use archive::text::Language;
 
 use crate::support::accounts;
 use crate::support::harness::Need;
+use crate::support::proxy::Proxy;
 
 /// One line of the register.
 pub struct Protocol {
@@ -175,6 +176,11 @@ pub trait Server {
     /// Where it listens ([`Feature::Network`]).
     fn port(&self) -> u16 {
         unreachable!("only with `Feature::Network`")
+    }
+
+    /// A proxy to it ([`Feature::Network`]).
+    fn proxy(&self) -> Proxy {
+        Proxy::start(self.port())
     }
 
     /// The same server by another port, that of a proxy ([`Feature::Network`]).

@@ -11,10 +11,14 @@
 //! wait::until("a megabyte", || proxy.bytes_up() > 1_000_000);
 //! proxy.cut_all();                                                // resets every open connection
 //! ```
+//!
+//! A protocol that opens further connections to other ports of the server, as FTP does for data, gets a proxy with an address
+//! of its own, which listens on these ports as well: whatever follows a connection to the main port counts as part of it,
+//! for the bytes of its plan and for its end.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -48,6 +52,8 @@ pub struct Proxy {
     shared: Arc<Shared>,
     address: SocketAddr,
     acceptor: Mutex<Option<Acceptor>>,
+    /// For the other ports.
+    further: Vec<(SocketAddr, Acceptor)>,
 }
 
 struct Acceptor {
@@ -61,6 +67,8 @@ struct Shared {
     always: Mutex<Plan>,
     delay: Mutex<Duration>,
     open: Mutex<Vec<Arc<Connection>>>,
+    /// Of the last connection to the main port.
+    session: Mutex<Option<Arc<Session>>>,
     frozen: AtomicBool,
     connections: AtomicU64,
     up: AtomicU64,
@@ -71,6 +79,45 @@ struct Connection {
     client: TcpStream,
     server: TcpStream,
     cut: AtomicBool,
+    session: Arc<Session>,
+}
+
+/// A connection to the main port, and those that followed it.
+struct Session {
+    plan: Plan,
+    /// Bytes that may still pass.
+    left_up: Mutex<u64>,
+    left_down: Mutex<u64>,
+    members: Mutex<Vec<Arc<Connection>>>,
+}
+
+impl Session {
+    fn new(plan: Plan) -> Self {
+        let limit = |fault| match fault {
+            Fault::None => u64::MAX,
+            Fault::ResetAfter(bytes) | Fault::CloseAfter(bytes) | Fault::StallAfter(bytes) => bytes,
+        };
+        let (left_up, left_down) = (Mutex::new(limit(plan.up)), Mutex::new(limit(plan.down)));
+        Session { plan, left_up, left_down, members: Mutex::default() }
+    }
+
+    /// How many of `count` bytes may pass; they are used up.
+    fn take(&self, up: bool, count: usize) -> usize {
+        let mut left = if up { &self.left_up } else { &self.left_down }.lock().unwrap();
+        let taken = count.min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= taken as u64;
+        taken
+    }
+
+    fn is_used_up(&self, up: bool) -> bool {
+        *if up { &self.left_up } else { &self.left_down }.lock().unwrap() == 0
+    }
+
+    fn cut(&self, reset: bool) {
+        for member in self.members.lock().unwrap().iter() {
+            member.cut(reset);
+        }
+    }
 }
 
 /// What travels through the queue of one direction.
@@ -80,6 +127,8 @@ enum Piece {
     End(Instant),
     Cut {
         reset: bool,
+        /// With everything that belongs to the session.
+        all: bool,
     },
 }
 
@@ -103,21 +152,38 @@ impl Plan {
 impl Proxy {
     /// A proxy on a free port to a server on 127.0.0.1.
     pub fn start(server_port: u16) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST, server_port, &[]).expect("a free port on loopback")
+    }
+
+    /// The same at another address of this machine, and with these further ports of the server.
+    pub fn start_at(address: Ipv4Addr, server_port: u16, further_ports: &[u16]) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             server: SocketAddr::from(([127, 0, 0, 1], server_port)),
             plans: Mutex::default(),
             always: Mutex::default(),
             delay: Mutex::default(),
             open: Mutex::default(),
+            session: Mutex::default(),
             frozen: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
-        let address = listener.local_addr().expect("bound");
-        let acceptor = Mutex::new(Some(Acceptor::start(listener, &shared)));
-        Self { shared, address, acceptor }
+        let listener = TcpListener::bind((address, 0))?;
+        let address = listener.local_addr()?;
+        let acceptor = Mutex::new(Some(Acceptor::start(listener, &shared, None)));
+        let further = further_ports.iter().map(|&port| {
+            let listener = TcpListener::bind((address.ip(), port))?;
+            let address = listener.local_addr()?;
+            Ok((address, Acceptor::start(listener, &shared, Some(port))))
+        });
+        let further = further.collect::<io::Result<_>>()?;
+        Ok(Self { shared, address, acceptor, further })
+    }
+
+    /// The address for the client.
+    pub fn host(&self) -> IpAddr {
+        self.address.ip()
     }
 
     /// The port for the client.
@@ -149,7 +215,7 @@ impl Proxy {
             }
         } else if acceptor.is_none() {
             let listener = super::wait::some("the proxy's own port", || TcpListener::bind(self.address).ok());
-            *acceptor = Some(Acceptor::start(listener, &self.shared));
+            *acceptor = Some(Acceptor::start(listener, &self.shared, None));
         }
     }
 
@@ -189,12 +255,16 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.refuse(true);
+        for (address, acceptor) in self.further.drain(..) {
+            acceptor.stop(address);
+        }
         self.cut_all();
     }
 }
 
 impl Acceptor {
-    fn start(listener: TcpListener, shared: &Arc<Shared>) -> Self {
+    /// Accepts for the main port, or for a further one.
+    fn start(listener: TcpListener, shared: &Arc<Shared>, further_port: Option<u16>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (seen, shared) = (Arc::clone(&stop), Arc::clone(shared));
         let thread = thread::spawn(move || {
@@ -203,9 +273,10 @@ impl Acceptor {
                     return;
                 }
                 if let Ok(client) = client {
-                    shared.connections.fetch_add(1, Ordering::SeqCst);
+                    let Some(session) = shared.session_for(further_port) else { continue };
+                    let server = SocketAddr::new(shared.server.ip(), further_port.unwrap_or(shared.server.port()));
                     let shared = Arc::clone(&shared);
-                    thread::spawn(move || pass(client, &shared));
+                    thread::spawn(move || pass(client, server, session, &shared));
                 }
             }
         });
@@ -216,6 +287,20 @@ impl Acceptor {
         self.stop.store(true, Ordering::SeqCst);
         let _wakes_it = TcpStream::connect(address);
         self.thread.join().expect("the acceptor does not panic");
+    }
+}
+
+impl Shared {
+    /// What a new connection belongs to: a session of its own, or that of the last one to the main port.
+    fn session_for(&self, further_port: Option<u16>) -> Option<Arc<Session>> {
+        if further_port.is_some() {
+            return self.session.lock().unwrap().clone();
+        }
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        let plan = self.plans.lock().unwrap().pop_front().unwrap_or(*self.always.lock().unwrap());
+        let session = Arc::new(Session::new(plan));
+        *self.session.lock().unwrap() = Some(Arc::clone(&session));
+        Some(session)
     }
 }
 
@@ -234,17 +319,18 @@ impl Connection {
 }
 
 /// Passes one connection through until it ends.
-fn pass(client: TcpStream, shared: &Arc<Shared>) {
-    let plan = shared.plans.lock().unwrap().pop_front().unwrap_or(*shared.always.lock().unwrap());
+fn pass(client: TcpStream, server: SocketAddr, session: Arc<Session>, shared: &Arc<Shared>) {
     let delay = *shared.delay.lock().unwrap();
     // A server that refuses shows to the client as a connection that ends at once.
-    let Ok(server) = TcpStream::connect(shared.server) else { return };
+    let Ok(server) = TcpStream::connect(server) else { return };
     for stream in [&client, &server] {
         let _only_slower = stream.set_nodelay(true);
         // So that a writer whose peer does not read still notices a cut.
         stream.set_write_timeout(Some(Duration::from_millis(50))).expect("not zero");
     }
-    let connection = Arc::new(Connection { client, server, cut: AtomicBool::new(false) });
+    let plan = session.plan;
+    let connection = Arc::new(Connection { client, server, cut: AtomicBool::new(false), session });
+    connection.session.members.lock().unwrap().push(Arc::clone(&connection));
     shared.open.lock().unwrap().push(Arc::clone(&connection));
     thread::scope(|scope| {
         for (fault, up) in [(plan.up, true), (plan.down, false)] {
@@ -257,20 +343,16 @@ fn pass(client: TcpStream, shared: &Arc<Shared>) {
         }
     });
     shared.open.lock().unwrap().retain(|other| !Arc::ptr_eq(other, &connection));
+    connection.session.members.lock().unwrap().retain(|other| !Arc::ptr_eq(other, &connection));
 }
 
 /// Reads one side, and puts what it reads into the queue with the time at which it is due.
 fn receive(connection: &Connection, up: bool, fault: Fault, delay: Duration, queue: &SyncSender<Piece>) {
     let mut source = if up { &connection.client } else { &connection.server };
-    let limit = match fault {
-        Fault::None => u64::MAX,
-        Fault::ResetAfter(bytes) | Fault::CloseAfter(bytes) | Fault::StallAfter(bytes) => bytes,
-    };
-    let mut left = limit;
     let mut buffer = vec![0; 64 * 1024];
-    while left > 0 {
-        let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let count = match source.read(&mut buffer[..want]) {
+    let session = &connection.session;
+    while !session.is_used_up(up) {
+        let count = match source.read(&mut buffer) {
             Ok(count) if count > 0 => count,
             Ok(_) if !connection.cut.load(Ordering::SeqCst) => {
                 let _ended = queue.send(Piece::End(Instant::now() + delay));
@@ -278,18 +360,18 @@ fn receive(connection: &Connection, up: bool, fault: Fault, delay: Duration, que
             }
             // A reset on one side becomes a reset on the other.
             _ => {
-                let _ended = queue.send(Piece::Cut { reset: true });
+                let _ended = queue.send(Piece::Cut { reset: true, all: false });
                 return;
             }
         };
-        left -= count as u64;
+        let count = session.take(up, count);
         if queue.send(Piece::Bytes(Instant::now() + delay, buffer[..count].to_vec())).is_err() {
             return;
         }
     }
     match fault {
         Fault::ResetAfter(_) | Fault::CloseAfter(_) => {
-            let _ended = queue.send(Piece::Cut { reset: matches!(fault, Fault::ResetAfter(_)) });
+            let _ended = queue.send(Piece::Cut { reset: matches!(fault, Fault::ResetAfter(_)), all: true });
         }
         // The socket stays open and unread, even when the client gives up, until `cut_all` or the proxy's end.
         _ => {
@@ -320,8 +402,11 @@ fn deliver(connection: &Connection, up: bool, queue: &Receiver<Piece>, counter: 
                 let _already_closed = target.shutdown(Shutdown::Write);
                 return;
             }
-            Piece::Cut { reset } => {
+            Piece::Cut { reset, all } => {
                 wait_until_delivered(target);
+                if all {
+                    connection.session.cut(reset);
+                }
                 connection.cut(reset);
                 return;
             }
