@@ -68,6 +68,8 @@ pub(super) const TABLES: &[TableKeys] = &[
         None,
         &["name", "type", "verify", "bandwidth_limit", "connect_timeout", "stall_timeout", "retries", "retention"],
     ),
+    keys("destination", Some("ftp"), &["host", "port", "username", "password", "path", "allow_plaintext"]),
+    keys("destination", Some("ftps"), &["host", "port", "username", "password", "path", "implicit", "ca_file"]),
     keys("destination", Some("local"), &["path", "require_mount", "marker"]),
     keys(
         "destination",
@@ -133,8 +135,6 @@ pub(super) const TABLES: &[TableKeys] = &[
 
 /// The types of destination that later versions will have, with their own keys: known, so that the message can say so.
 pub(super) const LATER_TYPES: &[TableKeys] = &[
-    keys("destination", Some("ftps"), &["implicit"]),
-    keys("destination", Some("ftp"), &["allow_plaintext"]),
     keys("destination", Some("rsync"), &["module"]),
 ];
 

@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use regex::bytes::Regex;
 use url::Url;
 
+pub use super::destination::ftp::{FtpSecurity, FtpSettings};
 pub use super::destination::local::LocalSettings;
 pub use super::destination::nfs::NfsSettings;
 pub use super::destination::s3::{S3Credentials, S3Encryption, S3Settings};
@@ -231,6 +232,8 @@ pub enum Verify {
 /// `destination.type`
 #[derive(Clone, Debug)]
 pub enum Protocol {
+    /// File transfer over TLS (`ftps`), or in clear (`ftp`).
+    Ftp(FtpSettings),
     /// A directory of this machine, a mounted share as a rule.
     Local(LocalSettings),
     /// NFS without mounting.
@@ -249,6 +252,7 @@ impl Protocol {
     /// Where it is, for people; never holds a secret.
     pub fn location(&self) -> String {
         match self {
+            Protocol::Ftp(ftp) => ftp.location(),
             Protocol::Local(local) => local.path.display().to_string(),
             Protocol::Nfs(nfs) => nfs.location(),
             Protocol::S3(s3) => s3.location(),
@@ -261,6 +265,7 @@ impl Protocol {
     /// Its secrets.
     pub(super) fn secrets(&self) -> Vec<&Secret> {
         match self {
+            Protocol::Ftp(ftp) => vec![&ftp.password],
             Protocol::Local(_) | Protocol::Nfs(_) => Vec::new(),
             Protocol::S3(s3) => s3.secrets(),
             Protocol::Sftp(sftp) => sftp.secrets(),
@@ -272,6 +277,7 @@ impl Protocol {
     /// Two destinations with the same type and place are one directory, as far as their settings tell.
     pub(super) fn place(&self) -> (&'static str, String) {
         match self {
+            Protocol::Ftp(ftp) => ("ftp", ftp.place()),
             Protocol::Local(local) => ("local", local.place()),
             Protocol::Nfs(nfs) => ("nfs", nfs.place()),
             Protocol::S3(s3) => ("s3", s3.place()),

@@ -4,7 +4,7 @@
 //! bandwidth limits wrap any destination and are known to none.
 //!
 //! - [`connect`] is the way in: the protocol, inside its wrappers.
-//! - Protocols: [`local`], `nfs`, `s3`, [`sftp`], `smb`, `webdav`; [`memory`] is the plainest honest one, for tests.
+//! - Protocols: `ftp`, [`local`], `nfs`, `s3`, [`sftp`], `smb`, `webdav`; [`memory`] is the plainest honest one, for tests.
 //! - Wrappers: [`retry`], [`throttle`], [`dry_run`].
 
 use std::fmt;
@@ -21,10 +21,12 @@ use crate::interrupt::Interrupt;
 use crate::text::Text;
 
 mod clock;
-#[cfg(any(feature = "sftp", feature = "smb"))]
+#[cfg(any(feature = "ftp", feature = "sftp", feature = "smb"))]
 mod dial;
 pub mod dry_run;
 mod feed;
+#[cfg(feature = "ftp")]
+pub mod ftp;
 #[cfg(any(feature = "s3", feature = "webdav"))]
 mod http;
 pub mod local;
@@ -76,6 +78,8 @@ fn open(settings: &DestinationSettings, interrupt: &Interrupt) -> Result<Box<dyn
         (Timeouts { connect: settings.connect_timeout, stall: settings.stall_timeout }, interrupt);
     Ok(match &settings.protocol {
         Protocol::Local(local) => Box::new(local::LocalDestination::open(local)?),
+        #[cfg(feature = "ftp")]
+        Protocol::Ftp(ftp) => Box::new(ftp::FtpDestination::open(ftp, timeouts, interrupt)?),
         #[cfg(feature = "nfs")]
         Protocol::Nfs(nfs) => Box::new(nfs::NfsDestination::open(nfs, timeouts, interrupt)?),
         #[cfg(feature = "s3")]

@@ -113,6 +113,12 @@ impl Trouble {
         Trouble::new(kind, message).caused_by(cause)
     }
 
+    /// What TLS says, whatever it protects.
+    #[cfg(feature = "ftp")]
+    pub fn of_tls(error: &rustls::Error, host: &str) -> Self {
+        tls_failed(error, host)
+    }
+
     /// What to do about a certificate; the two settings by their names. Other kinds have no hint here.
     pub fn certificate_hint(&self, address: &str, ca_file: &str) -> Option<Text> {
         Some(match self.kind {

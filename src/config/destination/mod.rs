@@ -9,6 +9,7 @@ use super::{job, schema::LATER_TYPES};
 use crate::retention::RetentionPolicy;
 use crate::units;
 
+pub(super) mod ftp;
 pub(super) mod local;
 pub(super) mod nfs;
 pub(super) mod s3;
@@ -17,11 +18,13 @@ pub(super) mod smb;
 pub(super) mod webdav;
 
 /// The types that this version has.
-const TYPES: [&str; 6] = ["sftp", "smb", "webdav", "s3", "nfs", "local"];
+const TYPES: [&str; 8] = ["sftp", "ftps", "ftp", "smb", "webdav", "s3", "nfs", "local"];
 
 /// Those that this program was built without: each is a cargo feature.
 pub(super) fn missing_types() -> Vec<&'static str> {
     let built = [
+        ("ftp", cfg!(feature = "ftp")),
+        ("ftps", cfg!(feature = "ftp")),
         ("nfs", cfg!(feature = "nfs")),
         ("s3", cfg!(feature = "s3")),
         ("sftp", cfg!(feature = "sftp")),
@@ -38,6 +41,14 @@ pub(super) fn read(table: &Table<'_>) -> Option<DestinationSettings> {
         table.rename(format!("destination[{name}]"));
     }
     let protocol = match table.required("type", "\"sftp\"").and_then(|item| protocol_type(&item)) {
+        Some("ftp") => {
+            table.set_variant("ftp");
+            ftp::read_ftp(table).map(Protocol::Ftp)
+        }
+        Some("ftps") => {
+            table.set_variant("ftps");
+            ftp::read_ftps(table).map(Protocol::Ftp)
+        }
         Some("local") => {
             table.set_variant("local");
             local::read(table).map(Protocol::Local)
@@ -92,7 +103,8 @@ fn protocol_type(item: &Item<'_>) -> Option<&'static str> {
         if !missing.contains(&known) {
             return Some(known);
         }
-        let help = format!("use a program built with it: `cargo install archive --features {known}`");
+        let feature = if known == "ftps" { "ftp" } else { known };
+        let help = format!("use a program built with it: `cargo install archive --features {feature}`");
         item.problem(format!("this program was built without `{known}`; it has {have}"), Some(help));
         return None;
     }

@@ -73,6 +73,7 @@ impl Fixture {
             "s3.secret",
             "offsite.password",
             "smtp.password",
+            "ftp.password",
             "cloud.password",
             "files.token",
             "nas-key-passphrase",

@@ -140,11 +140,11 @@ subject = "{satus} of {job}"
     26 | name = "nas"
        |        ^^^^^
 
-    /etc/archive/archive.toml:27:8: destination[nas].type: this version has no `rsync` yet; it has `sftp`, `smb`, `webdav`, `s3`, `nfs`, `local`
+    /etc/archive/archive.toml:27:8: destination[nas].type: this version has no `rsync` yet; it has `sftp`, `ftps`, `ftp`, `smb`, `webdav`, `s3`, `nfs`, `local`
        |
     27 | type = "rsync"
        |        ^^^^^^^
-       = use one of `sftp`, `smb`, `webdav`, `s3`, `nfs`, `local`
+       = use one of `sftp`, `ftps`, `ftp`, `smb`, `webdav`, `s3`, `nfs`, `local`
 
     /etc/archive/archive.toml:31:1: mail.hots: unknown key `hots`
        |
@@ -190,7 +190,7 @@ fn a_misspelt_key_is_named_with_the_one_that_was_meant() {
       | ^^^^^^^^
       = `work_dir` belongs at the top of the file, before the first `[table]`
 
-    /etc/archive/archive.toml:11:1: destination[share].host: `host` belongs to type `nfs`, `sftp`, `smb`, this destination is `local`
+    /etc/archive/archive.toml:11:1: destination[share].host: `host` belongs to type `ftp`, `ftps`, `nfs`, `sftp`, `smb`, this destination is `local`
        |
     11 | host = "a"
        | ^^^^

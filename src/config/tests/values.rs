@@ -419,7 +419,7 @@ fn an_nfs_destination_needs_a_host_and_an_export() {
             "destination[nas].export: must be the exported path as the server names it, beginning with `/`",
             "destination[nas].path: must not hold `..`",
             "destination[nas].uid: must be from 0 to 4294967294, not `-1`",
-            "destination[nas].username: `username` belongs to type `sftp`, `smb`, `webdav`, this destination is `nfs`",
+            "destination[nas].username: `username` belongs to type `ftp`, `ftps`, `sftp`, `smb`, `webdav`, this destination is `nfs`",
         ]
     );
 }
@@ -575,4 +575,49 @@ fn a_bad_s3_destination_says_which_key_it_is() {
         assert_eq!(messages(&error), [format!("destination[cloud]{separator}{expected}")], "{keys}");
         assert!(!error.to_string().contains("geheim"), "{error}");
     }
+}
+
+#[test]
+fn an_ftp_destination_says_whether_and_when_tls_begins() {
+    let fixture = Fixture::new().file("ca.pem", "authority");
+    let ftp = |keys: &str| {
+        let text = format!("{SOURCE}[[destination]]\nname = \"space\"\n{keys}\n");
+        fixture.load(&text).map(|loaded| match &loaded.settings.destinations[0].protocol {
+            Protocol::Ftp(ftp) => (ftp.clone(), loaded.settings.secrets().len()),
+            other => panic!("{other:?}"),
+        })
+    };
+    let access = "host = \"Nas\"\nusername = \"me\"\npassword = \"hidden-one\"\npath = \"a/b\"\n";
+    let read = |keys: &str| ftp(&format!("{keys}\n{access}")).unwrap_or_else(|error| panic!("{error}"));
+
+    let (explicit, secrets) = read("type = \"ftps\"");
+    assert_eq!((explicit.security, explicit.port, secrets), (FtpSecurity::Explicit, 21, 1));
+    assert_eq!(explicit.location(), "ftps://me@Nas/~/a/b");
+    assert!(!format!("{explicit:?}").contains("hidden-one"));
+    let (implicit, _) = read("type = \"ftps\"\nimplicit = true\nca_file = \"/etc/archive/ca.pem\"");
+    assert_eq!((implicit.security, implicit.port), (FtpSecurity::Implicit, 990));
+    assert!(implicit.ca_file.is_some());
+    let (clear, _) = read("type = \"ftp\"\nallow_plaintext = true\nport = 2121");
+    assert_eq!((clear.security, clear.location().as_str()), (FtpSecurity::None, "ftp://me@Nas:2121/~/a/b"));
+
+    let refused = |keys: &str| messages(&ftp(keys).unwrap_err());
+    let in_clear = "destination[space].type: would send the password and the archives in clear";
+    assert_eq!(refused(&format!("type = \"ftp\"\n{access}")), [in_clear]);
+    assert_eq!(refused(&format!("type = \"ftp\"\nallow_plaintext = false\n{access}")), [in_clear]);
+    assert_eq!(
+        refused("type = \"ftps\"\nport = 0"),
+        [
+            "destination[space].host: missing key `host`",
+            "destination[space].username: missing key `username`",
+            "destination[space].password: missing key `password`",
+            "destination[space].path: missing key `path`",
+            "destination[space].port: must be from 1 to 65535, not `0`",
+        ]
+    );
+    let text = refused(&format!("type = \"ftps\"\nallow_plaintext = true\n{access}"));
+    assert!(text[0].contains("belongs to type `ftp`"), "{text:?}");
+    let text = refused(&format!("type = \"ftp\"\nallow_plaintext = true\nimplicit = true\n{access}"));
+    assert!(text[0].contains("belongs to type `ftps`"), "{text:?}");
+    let text = refused("type = \"ftps\"\nhost = \"nas\"\nusername = \"a\\nb\"\npassword = \"p\"\npath = \"/\"");
+    assert_eq!(text, ["destination[space].username: must be a single line"]);
 }
