@@ -34,5 +34,6 @@ pigz pigz
 zopfli zopfli
 libdeflate-gzip libdeflate-tools
 valgrind valgrind
+vsftpd vsftpd
 END
 }

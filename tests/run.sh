@@ -52,11 +52,11 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 venv=$PWD/target/test-venv
-if ! "$venv/bin/python" -c 'import aiosmtpd' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'import OpenSSL, aiosmtpd, pyftpdlib' 2>/dev/null; then
     say "making $venv"
     rm -rf "$venv"
     "$python" -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check aiosmtpd==1.4.6
+    "$venv/bin/pip" install --quiet --disable-pip-version-check aiosmtpd==1.4.6 pyftpdlib==2.2.0 pyOpenSSL==26.4.0
 fi
 export ARCHIVE_TEST_PYTHON="$venv/bin/python"
 

@@ -9,6 +9,8 @@ mod support;
 mod access;
 mod contract;
 mod faults;
+#[cfg(feature = "ftp")]
+mod ftp;
 mod local;
 mod memory;
 mod names;
@@ -39,6 +41,14 @@ const PROTOCOLS: &[Protocol] = &[
     memory::PROTOCOL,
     memory::ATOMIC,
     local::PROTOCOL,
+    #[cfg(feature = "ftp")]
+    ftp::EXPLICIT,
+    #[cfg(feature = "ftp")]
+    ftp::IMPLICIT,
+    #[cfg(feature = "ftp")]
+    ftp::MLSD,
+    #[cfg(feature = "ftp")]
+    ftp::PLAIN,
     #[cfg(feature = "nfs")]
     nfs::PROTOCOL,
     #[cfg(feature = "s3")]

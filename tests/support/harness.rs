@@ -36,6 +36,10 @@ pub enum Need {
     Samba,
     /// `ssh-agent` and `ssh-add`.
     SshAgent,
+    /// The FTP server without root: Python with `pyftpdlib`, from the same place as the SMTP server's.
+    PyFtpd,
+    /// `vsftpd` with an account: root, passwords, chroot.
+    Vsftpd,
     /// A small file system to fill: root, and the right to mount.
     Tmpfs,
     /// The SMTP server: Python with `aiosmtpd`, which `tests/run.sh` puts into `target/test-venv`.
@@ -81,6 +85,15 @@ impl Need {
                 .or_else(|| program("useradd", "passwd"))
                 .or_else(|| program("chpasswd", "passwd")),
             Self::SshAgent => program("ssh-agent", "openssh-client"),
+            Self::PyFtpd => super::pyftpd::missing(),
+            Self::Vsftpd => program("vsftpd", "vsftpd")
+                .or_else(|| Self::Root.missing())
+                .or_else(|| program("useradd", "passwd"))
+                .or_else(|| program("chpasswd", "passwd"))
+                .or_else(|| {
+                    let configured = super::vsftpd::pam_is_configured();
+                    (!configured).then(|| "`/etc/pam.d/vsftpd` is missing (package `vsftpd`)".to_owned())
+                }),
             Self::Tmpfs => Self::Root.missing().or_else(cannot_mount),
             Self::Smtp => super::smtp::python_missing(),
             Self::Apache => {

@@ -18,6 +18,7 @@ pub mod ganesha;
 pub mod harness;
 pub mod https;
 pub mod proxy;
+pub mod pyftpd;
 pub mod samba;
 #[cfg(feature = "s3")]
 pub mod s3;
@@ -25,6 +26,7 @@ pub mod smtp;
 pub mod ssh_keys;
 pub mod sshd;
 pub mod tls;
+pub mod vsftpd;
 pub mod wait;
 pub mod webdav;
 pub mod zips;

@@ -298,7 +298,8 @@ pub fn python_missing() -> Option<String> {
         .clone()
 }
 
-fn python() -> Option<PathBuf> {
+/// The interpreter with what `tests/run.sh` has installed.
+pub fn python() -> Option<PathBuf> {
     let given = std::env::var_os("ARCHIVE_TEST_PYTHON").map(PathBuf::from);
     given.or_else(|| Some(repository().join("target/test-venv/bin/python"))).filter(|path| path.exists())
 }

@@ -1,5 +1,7 @@
 //! One whole life of a job over each protocol that speaks to a server: publish, unchanged, outage, catching up, purge.
 
+#[cfg(feature = "ftp")]
+mod ftp;
 #[cfg(feature = "nfs")]
 mod nfs;
 #[cfg(feature = "smb")]
@@ -31,6 +33,8 @@ trait Remote {
 }
 
 pub fn cases(suite: &mut Suite) {
+    #[cfg(feature = "ftp")]
+    ftp::cases(suite);
     #[cfg(feature = "smb")]
     smb::cases(suite);
     #[cfg(feature = "nfs")]
