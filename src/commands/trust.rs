@@ -10,7 +10,7 @@ use anyhow::Context;
 use super::{chosen, config_failure};
 use crate::cli::{TrustArgs, Verbosity};
 use crate::config;
-use crate::config::settings::{DestinationSettings, HostKey, Protocol, Settings, SftpSettings};
+use crate::config::settings::{DestinationSettings, HostKey, Settings, SshServer};
 use crate::destination::sftp::host_key::{self, HostKeyInfo, Standing, Stored};
 
 use crate::destination::{self, Timeouts};
@@ -21,18 +21,18 @@ use crate::output::Output;
 use crate::step::Step;
 use crate::text;
 
-/// Shows and stores the host key of each SFTP destination.
+/// Shows and stores the host key of each destination that is reached over SSH.
 pub fn trust(args: &TrustArgs, verbosity: Verbosity, output: &Output) -> Result<ExitCode, Failure> {
     let settings = config::load_for_trust(args.config.config.as_deref()).map_err(config_failure)?.settings;
     let _logging = crate::logging::init_console(verbosity.of_log());
     let interrupt = Interrupt::listen().map_err(|error| Failure::new(Step::Start, error))?;
     let mut code = ExitCode::Success;
     for destination in chosen(&settings, args.destination.as_deref())? {
-        let Protocol::Sftp(sftp) = &destination.protocol else {
+        let Some(server) = destination.protocol.ssh_server() else {
             output.line(&format!("{}: no host key to trust, it is not reached over SSH", destination.name));
             continue;
         };
-        if let Err(failure) = trust_one(&settings, destination, sftp, args.yes, &interrupt, output) {
+        if let Err(failure) = trust_one(&settings, destination, &server, args.yes, &interrupt, output) {
             output.error(&render(&failure.error));
             if code == ExitCode::Success {
                 code = failure.code;
@@ -45,19 +45,19 @@ pub fn trust(args: &TrustArgs, verbosity: Verbosity, output: &Output) -> Result<
 fn trust_one(
     settings: &Settings,
     destination: &DestinationSettings,
-    sftp: &SftpSettings,
+    server: &SshServer,
     yes: bool,
     interrupt: &Interrupt,
     output: &Output,
 ) -> Result<(), Failure> {
     let timeouts = Timeouts { connect: destination.connect_timeout, stall: destination.stall_timeout };
-    let shown = host_key::probe(sftp, timeouts, interrupt).map_err(|error| {
-        Failure::new(Step::Upload, while_doing(format!("failed to ask `{}` for its host key", sftp.host))(error))
+    let shown = host_key::probe(server, timeouts, interrupt).map_err(|error| {
+        Failure::new(Step::Upload, while_doing(format!("failed to ask `{}` for its host key", server.host))(error))
     })?;
     output.line(&format!("{}  {}", destination.name, destination::location(destination)));
     output.line(&format!("  the server shows   {} {}", shown.key_type(), shown.fingerprint()));
     let local = |error: anyhow::Error| Failure::new(Step::Start, error);
-    let standing = shown.standing(&sftp.host_key).map_err(|error| local(error.into()))?;
+    let standing = shown.standing(&server.host_key).map_err(|error| local(error.into()))?;
     let replaces = match standing {
         Standing::Trusted => {
             output.line("  it is trusted already");
@@ -65,7 +65,7 @@ fn trust_one(
         }
         Standing::Revoked => {
             return Err(local(explained(
-                format!("the key of `{}` is marked as revoked in `known_hosts`", sftp.host),
+                format!("the key of `{}` is marked as revoked in `known_hosts`", server.host),
                 text!(
                     "ask the server's administrator; remove the `@revoked` line by hand if it is wrong"
                         / "demandez à l'administrateur du serveur ; retirez la ligne `@revoked` à la main si elle est fausse"
@@ -86,7 +86,7 @@ fn trust_one(
         output.line("  nothing stored");
         return Ok(());
     }
-    let place = store(settings, destination, sftp, &shown, replaces).map_err(local)?;
+    let place = store(settings, destination, server, &shown, replaces).map_err(local)?;
     output.line(&format!("  stored in {place}"));
     Ok(())
 }
@@ -110,11 +110,11 @@ fn confirmed(replaces: bool, output: &Output) -> anyhow::Result<bool> {
 fn store(
     settings: &Settings,
     destination: &DestinationSettings,
-    sftp: &SftpSettings,
+    server: &SshServer,
     shown: &HostKeyInfo,
     replaces: bool,
 ) -> anyhow::Result<String> {
-    match &sftp.host_key {
+    match &server.host_key {
         HostKey::KnownHosts(file) => {
             let stored = host_key::store(file, shown, replaces)
                 .with_context(|| format!("failed to write `{}`", file.display()))?;

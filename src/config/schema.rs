@@ -78,6 +78,11 @@ pub(super) const TABLES: &[TableKeys] = &[
     ),
     keys(
         "destination",
+        Some("rsync"),
+        &["host", "port", "username", "private_key", "agent", "password", "host_key", "known_hosts", "module", "path"],
+    ),
+    keys(
+        "destination",
         Some("s3"),
         &[
             "bucket",
@@ -133,11 +138,6 @@ pub(super) const TABLES: &[TableKeys] = &[
     keys("secret", None, &["env", "file", "command", "credential"]),
 ];
 
-/// The types of destination that later versions will have, with their own keys: known, so that the message can say so.
-pub(super) const LATER_TYPES: &[TableKeys] = &[
-    keys("destination", Some("rsync"), &["module"]),
-];
-
 /// What people write out of habit, and our word for it.
 const SYNONYMS: &[(&str, &str)] = &[
     ("user", "username"),
@@ -177,7 +177,7 @@ pub(super) fn keys_of(kind: &str, variant: Option<&str>) -> Vec<&'static str> {
 
 /// The other variants of a table that have a key.
 pub(super) fn variants_with(kind: &str, key: &str) -> Vec<&'static str> {
-    let tables = TABLES.iter().chain(LATER_TYPES).filter(|table| table.kind == kind && table.keys.contains(&key));
+    let tables = TABLES.iter().filter(|table| table.kind == kind && table.keys.contains(&key));
     tables.filter_map(|table| table.variant).collect()
 }
 

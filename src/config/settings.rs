@@ -10,8 +10,9 @@ use url::Url;
 pub use super::destination::ftp::{FtpSecurity, FtpSettings};
 pub use super::destination::local::LocalSettings;
 pub use super::destination::nfs::NfsSettings;
+pub use super::destination::rsync::{RsyncSettings, RsyncWay};
 pub use super::destination::s3::{S3Credentials, S3Encryption, S3Settings};
-pub use super::destination::sftp::{HostKey, SftpSettings, SshAuth};
+pub use super::destination::sftp::{HostKey, SftpSettings, SshAuth, SshServer};
 pub use super::destination::smb::{SmbEncryption, SmbSettings};
 pub use super::destination::webdav::{HttpScheme, WebdavLogin, WebdavSettings};
 use super::secret::Secret;
@@ -238,6 +239,8 @@ pub enum Protocol {
     Local(LocalSettings),
     /// NFS without mounting.
     Nfs(NfsSettings),
+    /// The program `rsync`.
+    Rsync(RsyncSettings),
     /// A prefix of an S3 bucket.
     S3(S3Settings),
     /// SSH file transfer.
@@ -255,6 +258,7 @@ impl Protocol {
             Protocol::Ftp(ftp) => ftp.location(),
             Protocol::Local(local) => local.path.display().to_string(),
             Protocol::Nfs(nfs) => nfs.location(),
+            Protocol::Rsync(rsync) => rsync.location(),
             Protocol::S3(s3) => s3.location(),
             Protocol::Sftp(sftp) => sftp.location(),
             Protocol::Smb(smb) => smb.location(),
@@ -262,11 +266,26 @@ impl Protocol {
         }
     }
 
+    /// The SSH server behind it, whose host key can be trusted.
+    pub fn ssh_server(&self) -> Option<SshServer> {
+        match self {
+            Protocol::Sftp(sftp) => Some(sftp.server()),
+            Protocol::Rsync(rsync) => rsync.server(),
+            _ => None,
+        }
+    }
+
+    /// Whether it keeps to `bandwidth_limit` by itself.
+    pub fn limits_bandwidth(&self) -> bool {
+        matches!(self, Protocol::Rsync(_))
+    }
+
     /// Its secrets.
     pub(super) fn secrets(&self) -> Vec<&Secret> {
         match self {
             Protocol::Ftp(ftp) => vec![&ftp.password],
             Protocol::Local(_) | Protocol::Nfs(_) => Vec::new(),
+            Protocol::Rsync(rsync) => rsync.secrets(),
             Protocol::S3(s3) => s3.secrets(),
             Protocol::Sftp(sftp) => sftp.secrets(),
             Protocol::Smb(smb) => smb.secrets(),
@@ -280,6 +299,7 @@ impl Protocol {
             Protocol::Ftp(ftp) => ("ftp", ftp.place()),
             Protocol::Local(local) => ("local", local.place()),
             Protocol::Nfs(nfs) => ("nfs", nfs.place()),
+            Protocol::Rsync(rsync) => ("rsync", rsync.place()),
             Protocol::S3(s3) => ("s3", s3.place()),
             Protocol::Sftp(sftp) => ("sftp", sftp.place()),
             Protocol::Smb(smb) => ("smb", smb.place()),

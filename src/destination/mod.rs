@@ -4,7 +4,7 @@
 //! bandwidth limits wrap any destination and are known to none.
 //!
 //! - [`connect`] is the way in: the protocol, inside its wrappers.
-//! - Protocols: `ftp`, [`local`], `nfs`, `s3`, [`sftp`], `smb`, `webdav`; [`memory`] is the plainest honest one, for tests.
+//! - Protocols: `ftp`, [`local`], `nfs`, `rsync`, `s3`, [`sftp`], `smb`, `webdav`; [`memory`] is the plainest honest one, for tests.
 //! - Wrappers: [`retry`], [`throttle`], [`dry_run`].
 
 use std::fmt;
@@ -34,6 +34,8 @@ pub mod memory;
 #[cfg(feature = "nfs")]
 pub mod nfs;
 pub mod retry;
+#[cfg(feature = "rsync")]
+pub mod rsync;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(feature = "sftp")]
@@ -61,6 +63,8 @@ pub fn connect(
     };
     let retrying = retry::Retrying::connect(opener, settings.retries, interrupt)?;
     Ok(match settings.bandwidth_limit {
+        // A program that moves the bytes itself is told the limit: it would only be slowed twice here.
+        Some(_) if settings.protocol.limits_bandwidth() => Box::new(retrying),
         Some(bytes_per_second) => Box::new(throttle::Throttled::new(retrying, bytes_per_second, interrupt)),
         None => Box::new(retrying),
     })
@@ -82,6 +86,10 @@ fn open(settings: &DestinationSettings, interrupt: &Interrupt) -> Result<Box<dyn
         Protocol::Ftp(ftp) => Box::new(ftp::FtpDestination::open(ftp, timeouts, interrupt)?),
         #[cfg(feature = "nfs")]
         Protocol::Nfs(nfs) => Box::new(nfs::NfsDestination::open(nfs, timeouts, interrupt)?),
+        #[cfg(feature = "rsync")]
+        Protocol::Rsync(rsync) => {
+            Box::new(rsync::RsyncDestination::open(rsync, settings.bandwidth_limit, timeouts, interrupt)?)
+        }
         #[cfg(feature = "s3")]
         Protocol::S3(s3) => Box::new(s3::S3Destination::open(s3, timeouts, interrupt)?),
         #[cfg(feature = "sftp")]

@@ -19,9 +19,9 @@ pub mod harness;
 pub mod https;
 pub mod proxy;
 pub mod pyftpd;
-pub mod samba;
 #[cfg(feature = "s3")]
 pub mod s3;
+pub mod samba;
 pub mod smtp;
 pub mod ssh_keys;
 pub mod sshd;

@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
+use super::job;
 use super::reader::{Item, Table};
 use super::schema;
 use super::settings::{DestinationSettings, Protocol, Verify};
-use super::{job, schema::LATER_TYPES};
 use crate::retention::RetentionPolicy;
 use crate::units;
 
 pub(super) mod ftp;
 pub(super) mod local;
 pub(super) mod nfs;
+pub(super) mod rsync;
 pub(super) mod s3;
 pub(super) mod sftp;
 pub(super) mod smb;
 pub(super) mod webdav;
 
 /// The types that this version has.
-const TYPES: [&str; 8] = ["sftp", "ftps", "ftp", "smb", "webdav", "s3", "nfs", "local"];
+const TYPES: [&str; 9] = ["sftp", "ftps", "ftp", "smb", "webdav", "s3", "nfs", "rsync", "local"];
 
 /// Those that this program was built without: each is a cargo feature.
 pub(super) fn missing_types() -> Vec<&'static str> {
@@ -26,6 +27,7 @@ pub(super) fn missing_types() -> Vec<&'static str> {
         ("ftp", cfg!(feature = "ftp")),
         ("ftps", cfg!(feature = "ftp")),
         ("nfs", cfg!(feature = "nfs")),
+        ("rsync", cfg!(feature = "rsync")),
         ("s3", cfg!(feature = "s3")),
         ("sftp", cfg!(feature = "sftp")),
         ("smb", cfg!(feature = "smb")),
@@ -56,6 +58,10 @@ pub(super) fn read(table: &Table<'_>) -> Option<DestinationSettings> {
         Some("nfs") => {
             table.set_variant("nfs");
             nfs::read(table).map(Protocol::Nfs)
+        }
+        Some("rsync") => {
+            table.set_variant("rsync");
+            rsync::read(table).map(Protocol::Rsync)
         }
         Some("s3") => {
             table.set_variant("s3");
@@ -108,19 +114,15 @@ fn protocol_type(item: &Item<'_>) -> Option<&'static str> {
         item.problem(format!("this program was built without `{known}`; it has {have}"), Some(help));
         return None;
     }
-    if LATER_TYPES.iter().any(|later| later.variant == Some(text.as_str())) {
-        let help = format!("use one of {have}");
-        item.problem(format!("this version has no `{text}` yet; it has {have}"), Some(help));
-    } else {
-        let near = match text.as_str() {
-            "ssh" | "scp" => Some("sftp"),
-            "cifs" | "samba" | "windows" => Some("smb"),
-            "dav" | "davs" | "nextcloud" | "owncloud" | "https" => Some("webdav"),
-            "file" | "dir" | "directory" | "path" => Some("local"),
-            _ => schema::closest(&text, TYPES),
-        };
-        item.problem(format!("`{text}` is not one of {have}"), near.map(|near| format!("did you mean `{near}`?")));
-    }
+    let near = match text.as_str() {
+        "ssh" | "scp" => Some("sftp"),
+        "cifs" | "samba" | "windows" => Some("smb"),
+        "dav" | "davs" | "nextcloud" | "owncloud" | "https" => Some("webdav"),
+        "aws" | "amazon" | "minio" => Some("s3"),
+        "file" | "dir" | "directory" | "path" => Some("local"),
+        _ => schema::closest(&text, TYPES),
+    };
+    item.problem(format!("`{text}` is not one of {have}"), near.map(|near| format!("did you mean `{near}`?")));
     None
 }
 

@@ -50,7 +50,23 @@ pub enum HostKey {
     KnownHosts(PathBuf),
 }
 
+/// An SSH server and what it must prove, whatever is done there.
+#[derive(Clone, Debug)]
+pub struct SshServer {
+    /// `host`
+    pub host: String,
+    /// `port`
+    pub port: u16,
+    /// `host_key` or `known_hosts`
+    pub host_key: HostKey,
+}
+
 impl SftpSettings {
+    /// The server that is logged in to.
+    pub fn server(&self) -> SshServer {
+        SshServer { host: self.host.clone(), port: self.port, host_key: self.host_key.clone() }
+    }
+
     /// The directory on the server, written one way only.
     pub(in crate::config) fn place(&self) -> String {
         format!("{}@{}:{}/{}", self.username, self.host.to_lowercase(), self.port, self.path.trim_end_matches('/'))
@@ -122,7 +138,7 @@ fn ssh_auth(table: &Table<'_>) -> Option<Vec<SshAuth>> {
     (!auth.is_empty()).then_some(auth)
 }
 
-fn host_key(table: &Table<'_>) -> Option<HostKey> {
+pub(super) fn host_key(table: &Table<'_>) -> Option<HostKey> {
     let optional = table.context.host_key_optional;
     let fingerprints = table.item("host_key");
     let known_hosts = table.item("known_hosts");

@@ -30,8 +30,8 @@ retention = { keep_days = 30, keep_last = 0, keep_mothly = 12 }
 
 [[destination]]
 name = "nas"
-type = "rsync"
-module = "archives"
+type = "azure"
+bucket = "b"
 
 [mail]
 hots = "smtp.example.org"
@@ -140,11 +140,10 @@ subject = "{satus} of {job}"
     26 | name = "nas"
        |        ^^^^^
 
-    /etc/archive/archive.toml:27:8: destination[nas].type: this version has no `rsync` yet; it has `sftp`, `ftps`, `ftp`, `smb`, `webdav`, `s3`, `nfs`, `local`
+    /etc/archive/archive.toml:27:8: destination[nas].type: `azure` is not one of `sftp`, `ftps`, `ftp`, `smb`, `webdav`, `s3`, `nfs`, `rsync`, `local`
        |
-    27 | type = "rsync"
+    27 | type = "azure"
        |        ^^^^^^^
-       = use one of `sftp`, `ftps`, `ftp`, `smb`, `webdav`, `s3`, `nfs`, `local`
 
     /etc/archive/archive.toml:31:1: mail.hots: unknown key `hots`
        |
@@ -190,7 +189,7 @@ fn a_misspelt_key_is_named_with_the_one_that_was_meant() {
       | ^^^^^^^^
       = `work_dir` belongs at the top of the file, before the first `[table]`
 
-    /etc/archive/archive.toml:11:1: destination[share].host: `host` belongs to type `ftp`, `ftps`, `nfs`, `sftp`, `smb`, this destination is `local`
+    /etc/archive/archive.toml:11:1: destination[share].host: `host` belongs to type `ftp`, `ftps`, `nfs`, `rsync`, `sftp`, `smb`, this destination is `local`
        |
     11 | host = "a"
        | ^^^^

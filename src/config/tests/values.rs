@@ -414,12 +414,12 @@ fn an_nfs_destination_needs_a_host_and_an_export() {
         "destination[nas].host: missing key `host`\ndestination[nas].export: missing key `export`"
     );
     assert_eq!(
-        bad("host = \"nas\"\nexport = \"nas:/srv\"\npath = \"a/../b\"\nuid = -1\nusername = \"x\""),
+        bad("host = \"nas\"\nexport = \"nas:/srv\"\npath = \"a/../b\"\nuid = -1\nconnections = 2"),
         [
             "destination[nas].export: must be the exported path as the server names it, beginning with `/`",
             "destination[nas].path: must not hold `..`",
             "destination[nas].uid: must be from 0 to 4294967294, not `-1`",
-            "destination[nas].username: `username` belongs to type `ftp`, `ftps`, `sftp`, `smb`, `webdav`, this destination is `nfs`",
+            "destination[nas].connections: `connections` belongs to type `sftp`, this destination is `nfs`",
         ]
     );
 }
@@ -620,4 +620,59 @@ fn an_ftp_destination_says_whether_and_when_tls_begins() {
     assert!(text[0].contains("belongs to type `ftps`"), "{text:?}");
     let text = refused("type = \"ftps\"\nhost = \"nas\"\nusername = \"a\\nb\"\npassword = \"p\"\npath = \"/\"");
     assert_eq!(text, ["destination[space].username: must be a single line"]);
+}
+
+#[test]
+fn an_rsync_destination_goes_over_ssh_or_to_a_module() {
+    let fixture = Fixture::new().file("key", "x").file("known", "");
+    let rsync = "[[destination]]\nname = \"nas\"\ntype = \"rsync\"\nhost = \"NAS\"\n";
+    let load = |keys: &str| fixture.load(&format!("{SOURCE}{rsync}{keys}\n"));
+    let good = |keys: &str| match load(keys)
+        .unwrap_or_else(|error| panic!("{error}"))
+        .settings
+        .destinations
+        .remove(0)
+        .protocol
+    {
+        Protocol::Rsync(rsync) => rsync,
+        other => panic!("{other:?}"),
+    };
+    let ssh = good("username = \"me\"\nprivate_key = \"key\"\nknown_hosts = \"known\"\npath = \"~/a/\"");
+    assert_eq!((ssh.port, ssh.location().as_str()), (22, "rsync+ssh://me@NAS/~/a/"));
+    assert_eq!(ssh.place(), "me@nas:22/a");
+    assert!(ssh.secrets().is_empty() && ssh.server().is_some());
+    let daemon = good("module = \"archives\"\nusername = \"me\"\npassword = \"geheim\"\npath = \"/a/b/\"");
+    assert_eq!((daemon.port, daemon.location().as_str()), (873, "rsync://me@NAS/archives/a/b"));
+    assert_eq!(daemon.secrets().len(), 1);
+    assert!(daemon.server().is_none() && !format!("{daemon:?}").contains("geheim"));
+    let open = good("module = \"archives\"\nport = 8730");
+    assert_eq!(open.location(), "rsync://NAS:8730/archives");
+    let bad = |keys: &str| messages(&load(keys).unwrap_err());
+    assert_eq!(
+        bad(""),
+        [
+            "destination[nas].username: missing key `username`",
+            "destination[nas].path: missing key `path`",
+            "destination[nas]: says no way to log in",
+            "destination[nas]: says nothing about the server's host key",
+        ]
+    );
+    assert_eq!(
+        bad("username = \"me\"\npassword = \"geheim\"\nknown_hosts = \"known\"\npath = \"a*b\""),
+        [
+            "destination[nas].password: cannot be given to `rsync` over SSH",
+            "destination[nas].path: must not hold `*`, which rsync takes for a pattern",
+        ]
+    );
+    assert_eq!(
+        bad("module = \"a/b\"\nusername = \"a b\"\npassword = \"x\"\nagent = true\npath = \"../x\""),
+        [
+            "destination[nas].module: must be the name of a module",
+            "destination[nas].username: must not hold ` `",
+            "destination[nas].agent: is for rsync over SSH, and `module` names an rsync daemon",
+            "destination[nas].path: must not hold `..`",
+        ]
+    );
+    assert_eq!(bad("module = \"a\"\nusername = \"b\""), ["destination[nas].username: needs `password` beside it"]);
+    assert_eq!(bad("module = \"a\"\npassword = \"b\""), ["destination[nas].password: needs `username` beside it"]);
 }

@@ -7,7 +7,7 @@ use ssh2::MethodType;
 use super::errors::Wire;
 use super::host_key::HostKeyInfo;
 pub(super) use super::link::Link;
-use crate::config::settings::SftpSettings;
+use crate::config::settings::SshServer;
 use crate::destination::dial::{authority, dial};
 use crate::destination::{DestinationError, ErrorKind};
 use crate::interrupt::Interrupt;
@@ -30,13 +30,13 @@ pub(super) enum HostKeyOrder<'a> {
 
 /// Connects and shakes hands; the caller must look at the host key next.
 pub(super) fn introduce(
-    settings: &SftpSettings,
+    ssh: &SshServer,
     timeout: Duration,
     order: &HostKeyOrder<'_>,
     interrupt: &Interrupt,
 ) -> Result<Link, DestinationError> {
-    let server = authority(&settings.host, settings.port);
-    let socket = dial(&settings.host, settings.port, timeout)?;
+    let server = authority(&ssh.host, ssh.port);
+    let socket = dial(&ssh.host, ssh.port, timeout)?;
     // Small requests must not wait for the acknowledgement of earlier ones.
     let _ = socket.set_nodelay(true);
     let link = Link::new(socket, timeout, interrupt).map_err(|error| {
@@ -47,7 +47,7 @@ pub(super) fn introduce(
     link.run(|| session.handshake()).map_err(|wire| {
         let hint = wire.kind() == ErrorKind::Unreachable;
         let error = wire.during(format!("no SSH server answered properly at `{server}`"));
-        let port = settings.port;
+        let port = ssh.port;
         match hint {
             true => error.with_hint(text!(
                 "check `host` and `port` (`{port}`): is it an SSH server that listens there?"
@@ -60,9 +60,9 @@ pub(super) fn introduce(
 }
 
 /// The host key that the server showed.
-pub(super) fn shown_key(settings: &SftpSettings, link: &Link) -> Result<HostKeyInfo, DestinationError> {
+pub(super) fn shown_key(ssh: &SshServer, link: &Link) -> Result<HostKeyInfo, DestinationError> {
     match link.session.host_key() {
-        Some((key, _)) => Ok(HostKeyInfo { host: settings.host.clone(), port: settings.port, key: key.to_vec() }),
+        Some((key, _)) => Ok(HostKeyInfo { host: ssh.host.clone(), port: ssh.port, key: key.to_vec() }),
         None => Err(DestinationError::new(ErrorKind::Untrusted, "the server showed no host key")),
     }
 }

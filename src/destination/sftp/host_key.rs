@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::connect::{self, HostKeyOrder};
 pub use super::known_hosts::{Stored, store};
 use super::known_hosts::{look_up, name_in_file};
-use crate::config::settings::{HostKey, SftpSettings};
+use crate::config::settings::{HostKey, SshServer};
 use crate::destination::{DestinationError, ErrorKind, Timeouts};
 use crate::interrupt::Interrupt;
 use crate::text;
@@ -96,14 +96,10 @@ pub enum Standing {
 ///
 /// # Errors
 /// `Unreachable`.
-pub fn probe(
-    settings: &SftpSettings,
-    timeouts: Timeouts,
-    interrupt: &Interrupt,
-) -> Result<HostKeyInfo, DestinationError> {
-    let order = HostKeyOrder::Prefer(known_types(settings));
-    let link = connect::introduce(settings, timeouts.connect, &order, interrupt)?;
-    connect::shown_key(settings, &link)
+pub fn probe(server: &SshServer, timeouts: Timeouts, interrupt: &Interrupt) -> Result<HostKeyInfo, DestinationError> {
+    let order = HostKeyOrder::Prefer(known_types(server));
+    let link = connect::introduce(server, timeouts.connect, &order, interrupt)?;
+    connect::shown_key(server, &link)
 }
 
 /// Fails unless the key is trusted, and says what was expected and what was shown.
@@ -144,12 +140,12 @@ pub(super) fn demand(info: &HostKeyInfo, expected: &HostKey) -> Result<(), Desti
 }
 
 /// The sorts of key that are known for this server, to be asked for first: another sort would look like a changed key.
-pub(super) fn known_types(settings: &SftpSettings) -> Vec<String> {
-    match &settings.host_key {
+pub(super) fn known_types(server: &SshServer) -> Vec<String> {
+    match &server.host_key {
         HostKey::Fingerprints(_) => Vec::new(),
         HostKey::KnownHosts(file) => {
             let text = fs::read_to_string(file).unwrap_or_default();
-            let known = look_up(&text, &settings.host, settings.port);
+            let known = look_up(&text, &server.host, server.port);
             known.keys.iter().chain(&known.of_bare_host).filter_map(|key| key_type_of(key)).map(str::to_owned).collect()
         }
     }
@@ -168,23 +164,23 @@ pub(super) fn key_type_of(key: &[u8]) -> Option<&str> {
 
 /// Connects and makes sure that the server is the expected one.
 pub(super) fn connect_to_trusted(
-    settings: &SftpSettings,
+    server: &SshServer,
     connect_timeout: Duration,
     interrupt: &Interrupt,
 ) -> Result<connect::Link, DestinationError> {
-    let order = HostKeyOrder::Prefer(known_types(settings));
-    let link = connect::introduce(settings, connect_timeout, &order, interrupt)?;
-    let info = connect::shown_key(settings, &link)?;
-    let refusal = match demand(&info, &settings.host_key) {
+    let order = HostKeyOrder::Prefer(known_types(server));
+    let link = connect::introduce(server, connect_timeout, &order, interrupt)?;
+    let info = connect::shown_key(server, &link)?;
+    let refusal = match demand(&info, &server.host_key) {
         Ok(()) => return Ok(link),
         Err(refusal) => refusal,
     };
     // A fingerprint does not say which of the server's keys it belongs to: ask for the others before crying wolf.
-    if let HostKey::Fingerprints(_) = settings.host_key {
+    if let HostKey::Fingerprints(_) = server.host_key {
         for family in connect::FAMILIES.iter().filter(|family| !family.contains(&info.key_type())) {
             let only = HostKeyOrder::Only(family);
-            let Ok(link) = connect::introduce(settings, connect_timeout, &only, interrupt) else { continue };
-            if demand(&connect::shown_key(settings, &link)?, &settings.host_key).is_ok() {
+            let Ok(link) = connect::introduce(server, connect_timeout, &only, interrupt) else { continue };
+            if demand(&connect::shown_key(server, &link)?, &server.host_key).is_ok() {
                 return Ok(link);
             }
         }

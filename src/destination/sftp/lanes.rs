@@ -110,7 +110,7 @@ fn open_further(
     interrupt: &Interrupt,
     path: &str,
 ) -> Result<(Link, OpenFile), DestinationError> {
-    let link = host_key::connect_to_trusted(settings, timeouts.connect, interrupt)?;
+    let link = host_key::connect_to_trusted(&settings.server(), timeouts.connect, interrupt)?;
     auth::log_in(&link, settings)?;
     let file = lane::open(&link, path).map_err(|wire| wire.during(format!("failed to open `{path}`")))?;
     link.set_limit(timeouts.stall);

@@ -56,7 +56,7 @@ impl SftpDestination {
     /// # Errors
     /// `Untrusted` before any credential was sent, `Auth`, `Unreachable`, `PermissionDenied`.
     pub fn open(settings: &SftpSettings, timeouts: Timeouts, interrupt: &Interrupt) -> Result<Self, DestinationError> {
-        let link = host_key::connect_to_trusted(settings, timeouts.connect, interrupt)?;
+        let link = host_key::connect_to_trusted(&settings.server(), timeouts.connect, interrupt)?;
         auth::log_in(&link, settings)?;
         link.set_limit(timeouts.stall);
         let location = settings.location();

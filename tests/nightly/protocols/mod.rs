@@ -4,12 +4,12 @@
 mod ftp;
 #[cfg(feature = "nfs")]
 mod nfs;
+#[cfg(feature = "s3")]
+mod s3;
 #[cfg(feature = "smb")]
 mod smb;
 #[cfg(feature = "webdav")]
 mod webdav;
-#[cfg(feature = "s3")]
-mod s3;
 
 use std::fs;
 use std::path::PathBuf;
