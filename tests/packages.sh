@@ -25,6 +25,7 @@ gzip gzip
 mount mount
 ganesha.nfsd nfs-ganesha
 rpcbind rpcbind
+rsync rsync
 unshare util-linux
 useradd passwd
 ps procps

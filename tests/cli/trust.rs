@@ -55,6 +55,19 @@ pub fn cases(suite: &mut Suite) {
         Ok(())
     });
 
+    suite.case("trust::rsync_over_ssh_is_trusted_likewise", &[Need::Sshd, TERMINAL, Need::program("rsync")], || {
+        let server = Sshd::builder().start();
+        let mut job = job(&server, "");
+        job.destinations = job.destinations.replace("type = \"sftp\"", "type = \"rsync\"");
+        let yes = at_a_terminal(&job, "trust", "y\n").run();
+        ensure!(yes.code == 0, "{yes}");
+        says(&shown(&yes), &["rsync+ssh://", &server.fingerprint(), "stored in `"])?;
+        adopt(&mut job)?;
+        let done = job.run();
+        ensure!(done.code == 0, "{done}\n{}", server.log());
+        Ok(())
+    });
+
     suite.case("trust::a_key_is_added_to_known_hosts", NEEDS, || {
         let server = Sshd::builder().start();
         let job = job(&server, "known_hosts = \"known_hosts\"");

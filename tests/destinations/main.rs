@@ -7,6 +7,7 @@
 mod support;
 
 mod access;
+mod calls;
 mod contract;
 mod faults;
 #[cfg(feature = "ftp")]
@@ -18,6 +19,8 @@ mod network;
 #[cfg(feature = "nfs")]
 mod nfs;
 mod parts;
+#[cfg(feature = "rsync")]
+mod rsync;
 #[cfg(feature = "s3")]
 mod s3;
 mod server;
@@ -51,6 +54,10 @@ const PROTOCOLS: &[Protocol] = &[
     ftp::PLAIN,
     #[cfg(feature = "nfs")]
     nfs::PROTOCOL,
+    #[cfg(feature = "rsync")]
+    rsync::DAEMON,
+    #[cfg(feature = "rsync")]
+    rsync::SSH,
     #[cfg(feature = "s3")]
     s3::PLAIN,
     #[cfg(feature = "s3")]
@@ -75,10 +82,9 @@ const PROTOCOLS: &[Protocol] = &[
 
 fn main() -> ExitCode {
     let mut suite = Suite::new();
-    let cases: Vec<Case> = [contract::CASES, names::CASES, sources::CASES, faults::CASES, network::CASES, parts::CASES]
-        .concat()
-        .into_iter()
-        .collect();
+    let cases: Vec<Case> =
+        [contract::CASES, names::CASES, sources::CASES, faults::CASES, network::CASES, calls::CASES, parts::CASES]
+            .concat();
     let mut ran = Vec::new();
     for protocol in PROTOCOLS {
         let count = Arc::new(AtomicUsize::new(0));

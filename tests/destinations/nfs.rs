@@ -3,12 +3,11 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 
 use archive::config::settings::{DestinationSettings, NfsSettings, Protocol as ProtocolSettings};
 use archive::destination::{Capabilities, ErrorKind};
 
-use crate::server::{Directory, Disk, Feature, Place, Protocol, Refusal, Server};
+use crate::server::{Directory, Disk, Feature, Given, Place, Protocol, Refusal, Server};
 use crate::support::ganesha::{self, UID, give};
 use crate::support::harness::Need;
 use crate::support::proxy::Proxy;
@@ -59,33 +58,6 @@ impl Nfs {
     }
 }
 
-/// A directory whose files belong to the user of the client.
-struct Given(Directory);
-
-impl Disk for Given {
-    fn write(&self, name: &str, content: &[u8]) {
-        self.0.write(name, content);
-        give(&self.0.path.join(name));
-    }
-
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
-        self.0.read(name)
-    }
-
-    fn make_directory(&self, name: &str) {
-        self.0.make_directory(name);
-        give(&self.0.path.join(name));
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.0.names()
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path()
-    }
-}
-
 impl Server for Nfs {
     fn protocol(&self, place: Place) -> ProtocolSettings {
         ProtocolSettings::Nfs(self.keys(place))
@@ -99,7 +71,7 @@ impl Server for Nfs {
             Place::BelowReadOnly(more) => self.place.local("read-only").join(more),
             Place::Small => self.place.small(),
         };
-        Box::new(Given(Directory { path, owner: None }))
+        Box::new(Given(Directory { path, owner: None }, give))
     }
 
     fn capabilities(&self) -> Capabilities {

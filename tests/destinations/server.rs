@@ -67,6 +67,8 @@ pub enum Feature {
     PutNew,
     /// [`Destination::put_new`] over a connection that can be cut.
     NetworkPutNew,
+    /// Every operation is a connection of its own, which can be cut, and the server can be frozen.
+    Calls,
     /// Large files go in parts, which the server joins at the end.
     Parts,
     /// [`Capabilities::resume`]
@@ -259,6 +261,33 @@ impl Disk for Directory {
 
     fn path(&self) -> PathBuf {
         self.path.clone()
+    }
+}
+
+/// A directory whose files are given to whoever must own them.
+pub struct Given(pub Directory, pub fn(&Path));
+
+impl Disk for Given {
+    fn write(&self, name: &str, content: &[u8]) {
+        self.0.write(name, content);
+        self.1(&self.0.path.join(name));
+    }
+
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.read(name)
+    }
+
+    fn make_directory(&self, name: &str) {
+        self.0.make_directory(name);
+        self.1(&self.0.path.join(name));
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path()
     }
 }
 

@@ -4,6 +4,8 @@
 mod ftp;
 #[cfg(feature = "nfs")]
 mod nfs;
+#[cfg(feature = "rsync")]
+mod rsync;
 #[cfg(feature = "s3")]
 mod s3;
 #[cfg(feature = "smb")]
@@ -39,6 +41,8 @@ pub fn cases(suite: &mut Suite) {
     smb::cases(suite);
     #[cfg(feature = "nfs")]
     nfs::cases(suite);
+    #[cfg(feature = "rsync")]
+    rsync::cases(suite);
     #[cfg(feature = "webdav")]
     webdav::cases(suite);
     #[cfg(feature = "s3")]
