@@ -29,6 +29,7 @@ mod sftp;
 #[cfg(feature = "smb")]
 mod smb;
 mod sources;
+mod table;
 #[cfg(feature = "webdav")]
 mod webdav;
 
@@ -104,6 +105,19 @@ fn main() -> ExitCode {
                 access::is_refused_at_once(&*start(), what)
             });
         }
+    }
+    // A build without some protocol has no table to compare.
+    if cfg!(all(
+        feature = "ftp",
+        feature = "nfs",
+        feature = "rsync",
+        feature = "s3",
+        feature = "sftp",
+        feature = "smb",
+        feature = "webdav"
+    )) {
+        let needs: Vec<_> = PROTOCOLS.iter().flat_map(|protocol| protocol.needs).copied().collect();
+        suite.case("docs::the_table_of_capabilities_is_current", &needs, || table::is_current(PROTOCOLS));
     }
     let code = suite.run();
     // A name on the command line asks for less than everything.

@@ -82,6 +82,7 @@ impl Ganesha {
         attempts.expect("nfs-ganesha starts")
     }
 
+    #[expect(clippy::zombie_processes, reason = "it lives as long as this process")]
     fn try_start() -> Result<Self, String> {
         let directory = tempfile::Builder::new()
             .prefix("ganesha-")
