@@ -64,6 +64,10 @@ say "format"
 cargo fmt --check
 say "clippy"
 cargo clippy --all-targets --all-features --locked -- -D warnings
+say "clippy, each protocol alone"
+for feature in ftp nfs rsync s3 sftp smb webdav; do
+    cargo clippy --quiet --lib --bins --test destinations --no-default-features --features "$feature" --locked -- -D warnings
+done
 say "tests"
 ARCHIVE_TEST_REQUIRE=all cargo test --locked
 say "all good"

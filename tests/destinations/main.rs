@@ -2,6 +2,18 @@
 //!
 //! A further protocol is one [`Protocol`](server::Protocol) in [`PROTOCOLS`], with a `Server` behind it that says how it is
 //! reached, what lies on its disk, and what it must be able to do. The cases do not know any protocol.
+#![cfg_attr(
+    not(all(
+        feature = "ftp",
+        feature = "nfs",
+        feature = "rsync",
+        feature = "s3",
+        feature = "sftp",
+        feature = "smb",
+        feature = "webdav"
+    )),
+    allow(dead_code, reason = "a build with some of the protocols uses a part of this")
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
