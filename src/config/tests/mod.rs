@@ -70,6 +70,7 @@ impl Fixture {
             "zip.password",
             "id_ed25519.passphrase",
             "nas.password",
+            "vault.secret",
             "s3.secret",
             "offsite.password",
             "smtp.password",
