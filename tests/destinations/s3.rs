@@ -143,6 +143,10 @@ impl Disk for Objects {
 }
 
 impl Server for S3 {
+    fn has_directories(&self) -> bool {
+        false
+    }
+
     fn protocol(&self, place: Place) -> ProtocolSettings {
         ProtocolSettings::S3(self.keys(place))
     }

@@ -126,6 +126,11 @@ pub trait Server {
         true
     }
 
+    /// Whether it knows directories, and not just names with a `/` in them.
+    fn has_directories(&self) -> bool {
+        true
+    }
+
     /// Whether its listings hold what [`Directory::make_oddities`] makes.
     fn shows_oddities(&self) -> bool {
         true
