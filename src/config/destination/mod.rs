@@ -110,7 +110,7 @@ fn protocol_type(item: &Item<'_>) -> Option<&'static str> {
             return Some(known);
         }
         let feature = if known == "ftps" { "ftp" } else { known };
-        let help = format!("use a program built with it: `cargo install archive --features {feature}`");
+        let help = format!("use a program built with it: `cargo build --release --features {feature}`");
         item.problem(format!("this program was built without `{known}`; it has {have}"), Some(help));
         return None;
     }
