@@ -676,3 +676,19 @@ fn an_rsync_destination_goes_over_ssh_or_to_a_module() {
     assert_eq!(bad("module = \"a\"\nusername = \"b\""), ["destination[nas].username: needs `password` beside it"]);
     assert_eq!(bad("module = \"a\"\npassword = \"b\""), ["destination[nas].password: needs `username` beside it"]);
 }
+
+#[test]
+fn a_type_that_this_program_was_built_without_is_refused_by_name() {
+    let mut fixture = Fixture::new();
+    fixture.environment.missing_types = vec!["ftps", "s3"];
+    let load = |kind: &str| fixture.load(&format!("{SOURCE}[[destination]]\nname = \"nas\"\ntype = \"{kind}\"\n"));
+    let have = "it has `sftp`, `ftp`, `smb`, `webdav`, `nfs`, `rsync`, `local`";
+    for (kind, feature) in [("s3", "s3"), ("ftps", "ftp")] {
+        let error = load(kind).unwrap_err();
+        assert_eq!(
+            messages(&error),
+            [format!("destination[nas].type: this program was built without `{kind}`; {have}")]
+        );
+        assert!(error.to_string().contains(&format!("--features {feature}`")), "{error}");
+    }
+}
