@@ -133,7 +133,7 @@ impl Http {
     /// # Errors
     /// Why there was no answer.
     pub fn call(&self, request: RequestBuilder, what: &dyn Fn() -> String) -> Result<Answer<'_>, DestinationError> {
-        self.notice_closed_connections();
+        self.attend_to_connections();
         let request = request.send();
         let sent = self.block_on(async { self.bounded(self.first_limit(), request).await?.map_err(Stop::Failed) });
         self.answer(sent, None, what)
@@ -166,16 +166,17 @@ impl Http {
             }
             return self.call(request, what);
         }
-        self.notice_closed_connections();
+        self.attend_to_connections();
         let (body, sender) = body::new(len);
         let request = request.body(reqwest::Body::wrap(body)).send();
         let sent = self.block_on(self.feed(request, &sender, &mut feed, beyond));
         self.answer(sent, Some(sender), what)
     }
 
-    /// Between two calls nobody looks at the connections, and servers close those that are idle for a few seconds: without
-    /// this, the next request would go out on a dead one.
-    fn notice_closed_connections(&self) {
+    /// Between two calls nobody looks at the connections. Before a call: servers close those that are idle for a few seconds,
+    /// and the next request would go out on a dead one. After one that was given up: its connection would stay open, and the
+    /// server would keep what it has of the request.
+    fn attend_to_connections(&self) {
         self.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
     }
 
@@ -238,7 +239,11 @@ impl Http {
     ) -> Result<Answer<'_>, DestinationError> {
         match sent {
             Ok(response) => Ok(Answer { http: self, response, _unsent: unsent }),
-            Err(stop) => Err(self.during(stop, what)),
+            Err(stop) => {
+                drop(unsent);
+                self.attend_to_connections();
+                Err(self.during(stop, what))
+            }
         }
     }
 
