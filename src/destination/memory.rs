@@ -75,6 +75,8 @@ struct State {
     calls: Vec<(Operation, String)>,
     capacity: Option<u64>,
     capabilities: Option<Capabilities>,
+    unsettled_bytes: u64,
+    put_offsets: Vec<u64>,
 }
 
 /// The server: what is stored, what is about to go wrong, what was asked; clones are handles on the same one.
@@ -111,6 +113,16 @@ impl MemoryServer {
     /// Pretends to be another sort of server.
     pub fn set_capabilities(&self, capabilities: Capabilities) {
         self.state().capabilities = Some(capabilities);
+    }
+
+    /// Pretends to be one whose files may have gaps so near to their end.
+    pub fn set_unsettled_bytes(&self, bytes: u64) {
+        self.state().unsettled_bytes = bytes;
+    }
+
+    /// Where each [`Destination::put`] began.
+    pub fn put_offsets(&self) -> Vec<u64> {
+        self.state().put_offsets.clone()
     }
 
     /// Stores a file behind everybody's back.
@@ -230,6 +242,7 @@ impl Destination for MemoryDestination {
             return Err(DestinationError::new(ErrorKind::Other, message));
         }
         let mut feed = Feed::start(source, offset)?;
+        self.server.state().put_offsets.push(offset);
         if offset == 0 {
             self.server.write(name, b"");
         }
@@ -257,6 +270,17 @@ impl Destination for MemoryDestination {
         }
         feed.finish()?;
         answer((), fault)
+    }
+
+    fn keep_beginning(&mut self, name: &str, bytes: u64) -> Result<u64, DestinationError> {
+        let mut state = self.server.state();
+        let file = state.files.get_mut(name).ok_or_else(|| missing(name))?;
+        file.0.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
+        Ok(bytes)
+    }
+
+    fn unsettled_bytes(&self) -> u64 {
+        self.server.state().unsettled_bytes
     }
 
     fn get(&mut self, name: &str, offset: u64, sink: &mut Sink<'_>) -> Result<(), DestinationError> {

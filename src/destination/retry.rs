@@ -4,6 +4,8 @@
 //! that many jobs do not knock at the same moment. A transfer goes on from where it was; one that moves forward between two
 //! failures may fail more often, for a flaky line must not lose a long upload that it could finish.
 
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ pub struct Retrying {
     retries: u32,
     interrupt: Interrupt,
     clock: Arc<dyn Clock>,
+    /// The last file that was written, and its bytes.
+    written: Option<(String, u64)>,
 }
 
 impl Retrying {
@@ -52,8 +56,15 @@ impl Retrying {
         retries: u32,
         interrupt: &Interrupt,
     ) -> Result<Self, DestinationError> {
-        let mut retrying =
-            Retrying { connector, inner: None, location: String::new(), retries, interrupt: interrupt.clone(), clock };
+        let mut retrying = Retrying {
+            connector,
+            inner: None,
+            location: String::new(),
+            retries,
+            interrupt: interrupt.clone(),
+            clock,
+            written: None,
+        };
         retrying.location = retrying.attempt("connecting", |destination, _| Ok(destination.location()))?;
         Ok(retrying)
     }
@@ -126,6 +137,40 @@ fn chain(error: &DestinationError) -> String {
     text
 }
 
+/// A source that tells whether anything was read of it.
+struct Noticed<'a> {
+    source: &'a mut dyn Source,
+    read: bool,
+}
+
+impl Read for Noticed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read = true;
+        self.source.read(buffer)
+    }
+}
+
+impl Seek for Noticed<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.source.seek(to)
+    }
+}
+
+impl Source for Noticed<'_> {
+    fn len_bytes(&self) -> u64 {
+        self.source.len_bytes()
+    }
+
+    fn local_path(&self) -> Option<&Path> {
+        self.source.local_path()
+    }
+
+    fn sent_by_path(&mut self, bytes: u64) -> io::Result<()> {
+        self.read = true;
+        self.source.sent_by_path(bytes)
+    }
+}
+
 impl Destination for Retrying {
     fn location(&self) -> String {
         self.location.clone()
@@ -151,22 +196,18 @@ impl Destination for Retrying {
     }
 
     fn put(&mut self, name: &str, source: &mut dyn Source, offset: u64) -> Result<(), DestinationError> {
-        // From here on a file of that name holds our bytes or none.
+        let mut source = Noticed { source, read: false };
+        // Whether a file of that name holds our bytes or none: what an older one holds must not be taken for the beginning of
+        // this one after a failure.
         let mut ours = offset > 0;
         let mut reached = offset;
         // What the last attempt may have left beyond this has holes.
         let mut certain = None;
-        self.attempt(&format!("uploading `{name}`"), |destination, failures| {
-            let start = match (destination.capabilities().resume, ours) {
-                (false, _) => 0,
-                (true, false) => {
-                    // What an older file holds must not be taken for the beginning of this one after a failure.
-                    destination.remove(name)?;
-                    ours = true;
-                    0
-                }
-                (true, true) if *failures == 0 => offset,
-                (true, true) => match destination.stat(name)? {
+        let put = self.attempt(&format!("uploading `{name}`"), |destination, failures| {
+            let start = match ours && destination.capabilities().resume {
+                false => 0,
+                true if *failures == 0 => offset,
+                true => match destination.stat(name)? {
                     Some(entry) if entry.is_file => {
                         let held = match certain {
                             Some(bytes) if bytes < entry.size => destination.keep_beginning(name, bytes)?,
@@ -182,12 +223,23 @@ impl Destination for Retrying {
             };
             reached = start;
             certain = None;
-            let put = destination.put(name, source, start);
+            let put = destination.put(name, &mut source, start);
+            ours |= source.read;
             if let Err(error) = &put {
                 certain = error.certain_bytes();
             }
             put
-        })
+        });
+        self.written = put.is_ok().then(|| (name.to_owned(), source.len_bytes()));
+        put
+    }
+
+    fn keep_beginning(&mut self, name: &str, bytes: u64) -> Result<u64, DestinationError> {
+        self.attempt(&format!("shortening `{name}`"), |destination, _| destination.keep_beginning(name, bytes))
+    }
+
+    fn unsettled_bytes(&self) -> u64 {
+        self.inner.as_ref().map_or(0, |inner| inner.unsettled_bytes())
     }
 
     fn get(&mut self, name: &str, offset: u64, sink: &mut Sink<'_>) -> Result<(), DestinationError> {
@@ -207,9 +259,14 @@ impl Destination for Retrying {
     }
 
     fn move_new(&mut self, from: &str, to: &str) -> Result<(), DestinationError> {
-        // The size that `from` had when the first request went out; until then `to` cannot be of our making.
-        let mut moving = None;
+        // The size that `from` had when the first request went out; until then `to` cannot be of our making. Of what has just
+        // been written it is known.
+        let mut moving = self.written.take().filter(|(name, _)| name == from).map(|(_, bytes)| bytes);
+        let mut known = moving.is_some();
         self.attempt(&format!("renaming `{from}` to `{to}`"), |destination, _| {
+            if std::mem::take(&mut known) {
+                return destination.move_new(from, to);
+            }
             let before = destination.stat(from)?;
             if let (Some(size), None) = (moving, &before)
                 && destination.stat(to)?.is_some_and(|entry| entry.size == size)

@@ -52,6 +52,14 @@ impl<D: Destination> Destination for Throttled<D> {
         self.inner.put(name, &mut SlowSource { source, bucket: &mut self.bucket }, offset)
     }
 
+    fn keep_beginning(&mut self, name: &str, bytes: u64) -> Result<u64, DestinationError> {
+        self.inner.keep_beginning(name, bytes)
+    }
+
+    fn unsettled_bytes(&self) -> u64 {
+        self.inner.unsettled_bytes()
+    }
+
     fn get(&mut self, name: &str, offset: u64, sink: &mut Sink<'_>) -> Result<(), DestinationError> {
         let bucket = &mut self.bucket;
         self.inner.get(name, offset, &mut |bytes| {

@@ -250,7 +250,7 @@ impl Publisher<'_> {
         Err(differs_twice(archive))
     }
 
-    /// How much of our own leftover can be kept: all of it if it is a true beginning of the archive, else nothing.
+    /// How much of our own leftover can be kept: a true beginning of the archive, or nothing.
     fn resume_offset(
         &self,
         destination: &mut dyn Destination,
@@ -262,12 +262,31 @@ impl Publisher<'_> {
         if !entry.is_file || entry.size == 0 || entry.size > archive.bytes || !destination.capabilities().resume {
             return Ok(0);
         }
-        let beginning = local_digest(archive.path, entry.size).map_err(local)?;
-        if self.holds(destination, part, beginning)?.is_some() {
-            tracing::info!("`{part}` holds the first {} bytes already; going on from there", entry.size);
+        if self.begins(destination, archive, part, entry.size)? {
             return Ok(entry.size);
         }
-        Ok(0)
+        // Whoever wrote it may have been cut off with gaps near the end.
+        let settled = entry.size.saturating_sub(destination.unsettled_bytes());
+        if settled == 0 || settled == entry.size || destination.keep_beginning(part, settled)? != settled {
+            return Ok(0);
+        }
+        Ok(if self.begins(destination, archive, part, settled)? { settled } else { 0 })
+    }
+
+    /// Whether a leftover of so many bytes is a beginning of the archive.
+    fn begins(
+        &self,
+        destination: &mut dyn Destination,
+        archive: &Publication<'_>,
+        part: &str,
+        bytes: u64,
+    ) -> Result<bool, DestinationError> {
+        let beginning = local_digest(archive.path, bytes).map_err(local)?;
+        let holds = self.holds(destination, part, beginning)?.is_some();
+        if holds {
+            tracing::info!("`{part}` holds the first {bytes} bytes already; going on from there");
+        }
+        Ok(holds)
     }
 
     fn verify(
@@ -276,12 +295,8 @@ impl Publisher<'_> {
         archive: &Publication<'_>,
         part: &str,
     ) -> Result<Option<VerifiedBy>, DestinationError> {
-        let size = destination.stat(part)?.map(|entry| entry.size);
-        if size != Some(archive.bytes) {
-            tracing::warn!("`{part}` has {size:?} bytes there, {} were sent", archive.bytes);
-            return Ok(None);
-        }
         match self.verify {
+            // Without the right size, `put` would have failed.
             Verify::Size => Ok(Some(VerifiedBy::Size)),
             Verify::Checksum => self.holds(destination, part, archive.sha256),
         }

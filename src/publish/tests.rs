@@ -119,6 +119,26 @@ fn our_leftover_is_resumed_only_if_it_is_a_true_beginning() {
 }
 
 #[test]
+fn a_leftover_with_gaps_near_its_end_is_resumed_before_them() {
+    let bench = Bench::new();
+    bench.server.set_unsettled_bytes(100_000);
+    let mut left = bench.content[..500_000].to_vec();
+    left[420_000..430_000].fill(0);
+    let part = bench.name.part_name("shop");
+    bench.server.write(&part, &left);
+    bench.publish().unwrap();
+    assert_eq!(bench.server.put_offsets()[0], 400_000);
+    assert_eq!(bench.server.read("20261120.tgz").unwrap(), bench.content);
+
+    // Without any, not a byte is sent twice.
+    let bench = Bench::new();
+    bench.server.set_unsettled_bytes(100_000);
+    bench.server.write(&part, &bench.content[..500_000]);
+    bench.publish().unwrap();
+    assert_eq!(bench.server.put_offsets()[0], 500_000);
+}
+
+#[test]
 fn a_failed_upload_leaves_nothing_under_a_name_that_counts() {
     let bench = Bench::new();
     bench.server.script(Fault::new(Operation::Put, ErrorKind::Unreachable).after_bytes(100_000));

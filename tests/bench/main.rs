@@ -1,4 +1,4 @@
-//! The benchmark behind `tests/bench/run.sh [size] [rounds]`: this program beside what people use today.
+//! The benchmark behind `tests/bench/run.sh [size] [rounds] [table]`: this program beside what people use today.
 //!
 //! All contenders of a table take turns, round after round in one run, so that other work on the machine hits all of them
 //! alike; the tables show medians and ratios. Nothing here fails because something is slow.
@@ -18,14 +18,15 @@ use anyhow::Context;
 use archive::units::parse_size;
 
 use figures::Note;
+use turns::Table;
 use world::World;
 
 fn main() -> anyhow::Result<()> {
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     // `cargo test --benches` passes nothing: only that it builds counts there.
-    let [size, rounds] = &arguments[..] else {
-        println!("run it by tests/bench/run.sh [size] [rounds]");
+    let [size, rounds, wanted @ ..] = &arguments[..] else {
+        println!("run it by tests/bench/run.sh [size] [rounds] [table]");
         return Ok(());
     };
     let size = parse_size(size).map_err(anyhow::Error::msg).with_context(|| format!("`{size}` is no size"))?;
@@ -36,12 +37,19 @@ fn main() -> anyhow::Result<()> {
     eprintln!("making a dump of {size} bytes, and its zip");
     let world = World::new(size)?;
     let mut note = Note::new(&world, rounds);
-    note.table(legs::packing(&world, rounds)?);
-    note.table(legs::whole_run(&world, rounds)?);
-    note.table(legs::upload(&world, rounds, "loopback", world.sshd.port())?);
-    note.table(legs::upload(&world, rounds, "30 ms round trip", world.far.port())?);
-    note.table(legs::quick_ones(&world, rounds)?);
-    eprintln!("making a dump of {} bytes, and its zip", size * 10);
-    note.table(legs::memory(&world, rounds)?);
-    note.write(started.elapsed())
+    let tables: [(&str, &dyn Fn() -> anyhow::Result<Table>); 6] = [
+        ("packing", &|| legs::packing(&world, rounds)),
+        ("whole", &|| legs::whole_run(&world, rounds)),
+        ("near", &|| legs::upload(&world, rounds, "loopback", world.sshd.port())),
+        ("far", &|| legs::upload(&world, rounds, "30 ms round trip", world.far.port())),
+        ("quick", &|| legs::quick_ones(&world, rounds)),
+        ("memory", &|| legs::memory(&world, rounds)),
+    ];
+    for (name, table) in tables {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            note.table(table()?);
+        }
+    }
+    // A part of the figures would leave those of another day beside it.
+    if wanted.is_empty() { note.write(started.elapsed()) } else { Ok(()) }
 }

@@ -47,12 +47,14 @@ struct Setup {
 impl Setup {
     /// A job whose only destination is reached through the proxy, with four connections.
     fn new(more: &str) -> Self {
-        let server = Sshd::builder().start();
+        Self::at(Sshd::builder().start(), &format!("connections = 4\n{more}"))
+    }
+
+    fn at(server: Sshd, keys: &str) -> Self {
         let proxy = Proxy::start(server.port());
         let place = server.place(Account::Own);
         let mut job = Job::new();
-        let keys = format!("connections = 4\n{more}");
-        job.destinations = Job::sftp("nas", proxy.port(), &place, &server.key(), &server.fingerprint(), &keys);
+        job.destinations = Job::sftp("nas", proxy.port(), &place, &server.key(), &server.fingerprint(), keys);
         job.dump = "complete = \"off\"\nmin_size = \"1 B\"\n".into();
         job.rest = "[log]\nlevel = \"debug\"\n".into();
         let dump = noise();
@@ -78,8 +80,8 @@ impl Setup {
         self.job.path("work/outbox").join(&self.job.waiting()[0])
     }
 
-    fn sent_over(&self, connections: u32) -> anyhow::Result<()> {
-        let line = format!("sent over {connections} connections");
+    fn sent_over(&self, connections: u32, channels: u32) -> anyhow::Result<()> {
+        let line = format!("connections: {connections}, channels: {channels}\n");
         ensure!(self.job.log().contains(&line), "not {line}:\n{}", self.job.log());
         Ok(())
     }
@@ -91,9 +93,34 @@ pub fn cases(suite: &mut Suite) {
         let done = setup.job.night(NIGHT);
         ensure!(done.code == 0, "{done}\n{}\n{}", setup.job.log(), setup.server.log());
         setup.is_published()?;
-        setup.sent_over(4)?;
+        setup.sent_over(4, 6)?;
         ensure!(setup.proxy.connections() == 4, "{} connections", setup.proxy.connections());
         ensure!(done.peak_memory_bytes < 48 << 20, "{} bytes of memory", done.peak_memory_bytes);
+        Ok(())
+    });
+
+    suite.case("connections::a_single_one_has_three_channels", NEEDS, || {
+        let setup = Setup::at(Sshd::builder().start(), "");
+        let done = setup.job.night(NIGHT);
+        ensure!(done.code == 0, "{done}\n{}\n{}", setup.job.log(), setup.server.log());
+        setup.is_published()?;
+        setup.sent_over(1, 3)?;
+        ensure!(setup.proxy.connections() == 1, "{} connections", setup.proxy.connections());
+        Ok(())
+    });
+
+    suite.case("connections::a_server_with_few_channels_gets_by_with_them", NEEDS, || {
+        for (most, channels) in [(1, None), (2, Some(1)), (3, Some(2))] {
+            let setup = Setup::at(Sshd::builder().config(&format!("MaxSessions {most}")).start(), "");
+            let done = setup.job.night(NIGHT);
+            ensure!(done.code == 0, "{done}\n{}\n{}", setup.job.log(), setup.server.log());
+            setup.is_published()?;
+            match channels {
+                Some(channels) => setup.sent_over(1, channels)?,
+                None => ensure!(!setup.job.log().contains("channels: "), "{}", setup.job.log()),
+            }
+            ensure!(setup.proxy.connections() == 1, "{} connections", setup.proxy.connections());
+        }
         Ok(())
     });
 
@@ -114,7 +141,7 @@ pub fn cases(suite: &mut Suite) {
         let done = setup.job.night(NIGHT);
         ensure!(done.code == 0, "{done}\n{}", setup.job.log());
         setup.is_published()?;
-        setup.sent_over(2)?;
+        setup.sent_over(2, 4)?;
         ensure!(
             setup.job.log().matches("could not be opened, going on without it").count() == 2,
             "{}",

@@ -20,6 +20,7 @@ const FX_NO_SUCH_PATH: i32 = 10;
 /// Codes of libssh2 (`libssh2.h`).
 pub(super) const ERROR_FILE: i32 = -16;
 pub(super) const ERROR_AUTHENTICATION: i32 = -18;
+const ERROR_CHANNEL_FAILURE: i32 = -21;
 pub(super) const ERROR_SFTP_PROTOCOL: i32 = -31;
 pub(super) const ERROR_EAGAIN: i32 = -37;
 
@@ -80,10 +81,14 @@ impl Wire {
                     // A connection that breaks while libssh2 waits for the verdict has the code of a refusal
                     // (`userauth.c`); only the words tell them apart.
                     ERROR_AUTHENTICATION | -19 if error.message().starts_with("Waiting for") => ErrorKind::Unreachable,
+                    // A channel that is refused (MaxSessions) leaves the connection as it is.
+                    ERROR_CHANNEL_FAILURE if error.message().starts_with("Channel open failure") => ErrorKind::Other,
                     // -19, -15: key not accepted, password expired.
                     ERROR_AUTHENTICATION | -19 | -15 => ErrorKind::Auth,
                     // Banner, MAC, key exchange, socket, timeout, decryption, disconnection, protocol, closed channel.
-                    -5..=-1 | -9..=-7 | -14..=-12 | -21 | -26 | -27 | -30 | -43 | -45 => ErrorKind::Unreachable,
+                    -5..=-1 | -9..=-7 | -14..=-12 | ERROR_CHANNEL_FAILURE | -26 | -27 | -30 | -43 | -45 => {
+                        ErrorKind::Unreachable
+                    }
                     _ => ErrorKind::Other,
                 },
             },
@@ -183,6 +188,14 @@ mod tests {
             (
                 Wire::Ssh(ssh2::Error::new(ErrorCode::Session(-19), "Waiting for USERAUTH response")),
                 ErrorKind::Unreachable,
+            ),
+            (session(-21), ErrorKind::Unreachable),
+            (
+                Wire::Ssh(ssh2::Error::new(
+                    ErrorCode::Session(-21),
+                    "Channel open failure (administratively prohibited)",
+                )),
+                ErrorKind::Other,
             ),
             (session(-16), ErrorKind::Other),
             (Wire::Stalled(Duration::from_secs(60)), ErrorKind::Unreachable),

@@ -1,18 +1,22 @@
-//! One of several connections that write parts of the same file: requests go out, acknowledgements come in, in any order.
+//! One of several channels that write parts of the same file: requests go out, acknowledgements come in, in any order.
 //!
 //! By hand, because libssh2 lets a file handle write at one place only: going to another one means waiting until everything is
 //! acknowledged, a round trip in which the line is idle. A request of the protocol names its offset, so there is no need to.
+//!
+//! Several lanes may share a connection. Then one thing must hold: while a packet of one of them is half sent, nobody else
+//! may send (libssh2 completes a packet only in the call that began it), and even reading may send.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
+use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
-use ssh2::{BlockDirections, Channel, ErrorCode};
+use ssh2::{BlockDirections, Channel, ErrorCode, ExtendedData};
 
 use super::errors::{ERROR_SFTP_PROTOCOL, Wire};
 use super::link::Link;
-use super::packets::{self, MOST_BYTES, packet, receive, send, string};
+use super::packets::{INIT, MOST_BYTES, VERSION, packet, string};
 
 const OPEN: u8 = 3;
 const WRITE: u8 = 6;
@@ -20,39 +24,60 @@ const STATUS: u8 = 101;
 const HANDLE: u8 = 102;
 /// For writing; neither created nor emptied.
 const OPEN_FLAGS: u32 = 2;
+/// The number of the request that opens the file; writes are numbered from the next one.
+const OPEN_ID: u32 = 1;
 /// Data in one request: every server must take 32 KiB (draft-ietf-secsh-filexfer-02, 3), and with its head this fits into one
 /// packet of libssh2's; whole pages.
 pub(super) const REQUEST_BYTES: usize = 28 * 1024;
 
-/// A file that is open for writing on one connection.
-pub(super) struct OpenFile {
-    pub(super) channel: Channel,
-    pub(super) handle: Vec<u8>,
-}
-
-/// Opens a file that exists, on a channel of its own.
-pub(super) fn open(link: &Link, path: &str) -> Result<OpenFile, Wire> {
-    let Some((mut channel, _)) = packets::open(link)? else { return Err(nonsense()) };
-    let request = [&1_u32.to_be_bytes()[..], &string(path.as_bytes()), &OPEN_FLAGS.to_be_bytes(), &[0; 4]].concat();
-    send(link, &mut channel, &packet(OPEN, &request))?;
-    match receive(link, &mut channel)? {
-        Some((HANDLE, body)) if body.len() > 8 => Ok(OpenFile { channel, handle: body[4..].to_vec() }),
-        Some((STATUS, body)) => Err(status_of(&body).err().unwrap_or_else(nonsense)),
-        _ => Err(nonsense()),
-    }
-}
-
 /// The connection that is there anyway, or one for this file only.
 pub(super) enum Over<'a> {
     Borrowed(&'a Link),
-    Own(Link),
+    Own(Rc<Link>),
 }
 
-/// One connection at work.
+impl Over<'_> {
+    fn link(&self) -> &Link {
+        match self {
+            Over::Borrowed(link) => link,
+            Over::Own(link) => link,
+        }
+    }
+}
+
+/// How far it has come.
+enum Stage {
+    /// The server is asked for a channel.
+    Channel,
+    /// It is asked to speak SFTP there, from version 3 on.
+    Subsystem,
+    Greeting,
+    /// It is asked for the file.
+    Opening,
+    /// Parts of the file may be sent; the handle is held with its length before it, as it came.
+    Open(Vec<u8>),
+    /// The channel is being closed.
+    Closing,
+    Closed,
+}
+
+/// What the library must be called with again, as a packet is half sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HalfSent {
+    Writing,
+    Reading,
+    Other,
+}
+
+/// One channel at work.
 pub(super) struct Lane<'a> {
     // Before the link: what is dropped first may still speak to the server.
-    file: OpenFile,
+    channel: Option<Channel>,
     over: Over<'a>,
+    /// Which of the lanes this is.
+    number: u32,
+    stage: Stage,
+    path: &'a str,
     /// Requests of which the first `sent` bytes are the library's already.
     outgoing: Vec<u8>,
     sent: usize,
@@ -63,38 +88,75 @@ pub(super) struct Lane<'a> {
     refused: usize,
     incoming: Vec<u8>,
     next_id: u32,
-    /// A packet is half sent: nothing else may be asked of the library on this connection.
-    blocked: bool,
+    half_sent: Option<HalfSent>,
+    /// It is to be closed as soon as that is possible.
+    ends: bool,
     moved_at: Instant,
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(over: Over<'a>, file: OpenFile) -> Self {
+    /// One that will open the file at `path`, which exists, on a channel of its own.
+    pub(super) fn new(over: Over<'a>, number: u32, path: &'a str) -> Self {
         Lane {
-            file,
+            channel: None,
             over,
+            number,
+            stage: Stage::Channel,
+            path,
             outgoing: Vec::new(),
             sent: 0,
             outstanding: BTreeMap::new(),
             outstanding_bytes: 0,
             refused: 0,
             incoming: Vec::new(),
-            next_id: 1,
-            blocked: false,
+            next_id: OPEN_ID + 1,
+            half_sent: None,
+            ends: false,
             moved_at: Instant::now(),
         }
     }
 
     pub(super) fn link(&self) -> &Link {
-        match &self.over {
-            Over::Borrowed(link) => link,
-            Over::Own(link) => link,
-        }
+        self.over.link()
+    }
+
+    /// Whether it can be given bytes.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open(_))
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.stage, Stage::Closed)
+    }
+
+    /// Whether the connection lives on without it.
+    pub(super) fn is_borrowed(&self) -> bool {
+        matches!(self.over, Over::Borrowed(_))
     }
 
     /// What to wait for. With a packet half sent, only for being able to send: reading must not go between its halves.
     pub(super) fn interest(&self) -> PollFlags {
-        if self.blocked { PollFlags::OUT } else { PollFlags::IN }
+        if self.link().half_sent_by().is_some() { PollFlags::OUT } else { PollFlags::IN }
+    }
+
+    /// Whether the library has read something for it that it has not taken.
+    pub(super) fn has_unread(&self) -> bool {
+        self.link().half_sent_by().is_none()
+            && self.channel.as_ref().is_some_and(|channel| channel.read_window().available > 0)
+    }
+
+    /// Whether one of its packets is half sent.
+    pub(super) fn is_half_sent(&self) -> bool {
+        self.half_sent.is_some()
+    }
+
+    /// Whether it waits for the server: for a channel, the file, an acknowledgement.
+    pub(super) fn is_busy(&self) -> bool {
+        match self.stage {
+            Stage::Open(_) => self.outstanding_bytes > 0,
+            Stage::Closed => false,
+            _ => true,
+        }
     }
 
     /// Bytes that were given to it and not acknowledged.
@@ -107,7 +169,7 @@ impl<'a> Lane<'a> {
         self.outgoing.len() - self.sent
     }
 
-    /// Whether there is any request without an answer, good or bad.
+    /// Whether there is any request to write without an answer, good or bad.
     pub(super) fn is_waiting(&self) -> bool {
         self.outstanding.len() > self.refused
     }
@@ -124,6 +186,7 @@ impl<'a> Lane<'a> {
 
     /// Queues bytes for a place in the file behind all earlier ones.
     pub(super) fn push(&mut self, offset: u64, bytes: &[u8]) {
+        let Stage::Open(handle) = &self.stage else { return };
         if self.outstanding.is_empty() {
             self.moved_at = Instant::now();
         }
@@ -131,40 +194,111 @@ impl<'a> Lane<'a> {
         self.sent = 0;
         for (index, data) in bytes.chunks(REQUEST_BYTES).enumerate() {
             let offset = offset + (index * REQUEST_BYTES) as u64;
-            append_write(&mut self.outgoing, self.next_id, &self.file.handle, offset, data);
+            append_write(&mut self.outgoing, self.next_id, handle, offset, data);
             self.outstanding.insert(self.next_id, (offset, data.len()));
             self.outstanding_bytes += data.len();
             self.next_id += 1;
         }
     }
 
-    /// Sends and receives as much as goes without waiting; tells whether anything did.
+    /// Opens, sends, receives and closes as far as it goes without waiting; tells whether anything moved.
     pub(super) fn step(&mut self) -> Result<bool, Wire> {
+        if self.link().half_sent_by().is_some_and(|number| number != self.number) {
+            return Ok(false);
+        }
+        if self.ends && self.half_sent.is_none() && !self.is_closed() {
+            self.stage = Stage::Closing;
+        }
+        let mut moved = match self.stage {
+            Stage::Channel | Stage::Subsystem => self.step_to_greeting()?,
+            Stage::Closing => self.step_to_end()?,
+            Stage::Closed => false,
+            Stage::Greeting | Stage::Opening | Stage::Open(_) => false,
+        };
+        if matches!(self.stage, Stage::Greeting | Stage::Opening | Stage::Open(_)) {
+            if self.half_sent == Some(HalfSent::Reading) {
+                moved |= self.receive()?;
+            }
+            if self.half_sent != Some(HalfSent::Reading) {
+                moved |= self.send()?;
+            }
+            if self.half_sent.is_none() {
+                moved |= self.receive()?;
+            }
+        }
+        if moved || !self.is_busy() {
+            self.moved_at = Instant::now();
+        }
+        Ok(moved)
+    }
+
+    /// Calls the library; `None` if it would have to wait.
+    fn ask<T>(
+        &mut self,
+        half: HalfSent,
+        operation: impl FnOnce(&mut Option<Channel>, &Link) -> Result<Option<T>, Wire>,
+    ) -> Result<Option<T>, Wire> {
+        let link = self.over.link();
+        let told = operation(&mut self.channel, link)?;
+        let directions = link.session.block_directions();
+        let blocked = told.is_none() && matches!(directions, BlockDirections::Outbound | BlockDirections::Both);
+        self.half_sent = blocked.then_some(half);
+        link.set_half_sent_by(blocked.then_some(self.number));
+        Ok(told)
+    }
+
+    fn step_to_greeting(&mut self) -> Result<bool, Wire> {
         let mut moved = false;
-        self.blocked = false;
-        while self.sent < self.outgoing.len() {
-            let (channel, rest) = (&mut self.file.channel, &self.outgoing[self.sent..]);
-            let link = match &self.over {
-                Over::Borrowed(link) => link,
-                Over::Own(link) => link,
+        if let Stage::Channel = self.stage {
+            let Some(channel) = self.ask(HalfSent::Other, |_, link| link.try_run(|| link.session.channel_session()))?
+            else {
+                return Ok(false);
             };
-            match link.try_io(|| channel.write(rest))? {
+            self.channel = Some(channel);
+            self.stage = Stage::Subsystem;
+            moved = true;
+        }
+        let asked = self.ask(HalfSent::Other, |channel, link| {
+            let channel = channel.as_mut().ok_or(Wire::Gone)?;
+            // What a server says beside its answers would wait unread for ever.
+            link.try_run(|| channel.handle_extended_data(ExtendedData::Ignore).and_then(|()| channel.subsystem("sftp")))
+        })?;
+        if asked.is_some() {
+            self.outgoing = packet(INIT, &3_u32.to_be_bytes());
+            self.stage = Stage::Greeting;
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    fn step_to_end(&mut self) -> Result<bool, Wire> {
+        let closed = self.ask(HalfSent::Other, |channel, link| match channel {
+            Some(channel) => link.try_run(|| channel.close()),
+            None => Ok(Some(())),
+        })?;
+        if closed.is_some() {
+            self.stage = Stage::Closed;
+        }
+        Ok(closed.is_some())
+    }
+
+    fn send(&mut self) -> Result<bool, Wire> {
+        let mut moved = false;
+        while self.sent < self.outgoing.len() {
+            let outgoing = std::mem::take(&mut self.outgoing);
+            let rest = &outgoing[self.sent..];
+            let written = self.ask(HalfSent::Writing, |channel, link| {
+                let channel = channel.as_mut().ok_or(Wire::Gone)?;
+                link.try_io(|| channel.write(rest))
+            });
+            self.outgoing = outgoing;
+            match written? {
                 Some(count) if count > 0 => {
                     self.sent += count;
                     moved = true;
                 }
-                _ => {
-                    let directions = link.session.block_directions();
-                    self.blocked = matches!(directions, BlockDirections::Outbound | BlockDirections::Both);
-                    break;
-                }
+                _ => break,
             }
-        }
-        if !self.blocked {
-            moved |= self.receive()?;
-        }
-        if moved || self.outstanding.is_empty() {
-            self.moved_at = Instant::now();
         }
         Ok(moved)
     }
@@ -176,15 +310,14 @@ impl<'a> Lane<'a> {
             while let Some(body) = next_packet(&mut self.incoming)? {
                 self.take_answer(&body)?;
             }
-            let channel = &mut self.file.channel;
-            let link = match &self.over {
-                Over::Borrowed(link) => link,
-                Over::Own(link) => link,
-            };
-            match link.try_io(|| channel.read(&mut buffer))? {
+            let read = self.ask(HalfSent::Reading, |channel, link| {
+                let channel = channel.as_mut().ok_or(Wire::Gone)?;
+                link.try_io(|| channel.read(&mut buffer))
+            })?;
+            match read {
                 None => return Ok(moved),
                 Some(0) => {
-                    link.hang_up();
+                    self.link().hang_up();
                     return Err(Wire::Gone);
                 }
                 Some(count) => {
@@ -196,7 +329,26 @@ impl<'a> Lane<'a> {
     }
 
     fn take_answer(&mut self, body: &[u8]) -> Result<(), Wire> {
-        let [STATUS, body @ ..] = body else { return Err(nonsense()) };
+        match (&self.stage, body) {
+            (Stage::Greeting, [VERSION, ..]) => {
+                let (id, path) = (OPEN_ID.to_be_bytes(), string(self.path.as_bytes()));
+                let request = [&id[..], &path, &OPEN_FLAGS.to_be_bytes(), &[0; 4]].concat();
+                self.outgoing = packet(OPEN, &request);
+                self.sent = 0;
+                self.stage = Stage::Opening;
+                Ok(())
+            }
+            (Stage::Opening, [HANDLE, body @ ..]) if body.len() > 8 => {
+                self.stage = Stage::Open(body[4..].to_vec());
+                Ok(())
+            }
+            (Stage::Opening, [STATUS, body @ ..]) => Err(status_of(body).err().unwrap_or_else(nonsense)),
+            (Stage::Open(_), [STATUS, body @ ..]) => self.take_acknowledgement(body),
+            _ => Err(nonsense()),
+        }
+    }
+
+    fn take_acknowledgement(&mut self, body: &[u8]) -> Result<(), Wire> {
         let id = u32_at(body, 0).ok_or_else(nonsense)?;
         if let Err(refusal) = status_of(body) {
             self.refused += 1;
@@ -207,18 +359,17 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Ends it in good order, when everything was acknowledged.
-    pub(super) fn close(mut self) -> Result<(), Wire> {
-        let link = match &self.over {
-            Over::Borrowed(link) => link,
+    /// Begins to end it in good order, when everything was acknowledged; [`step`](Lane::step) until it is closed.
+    pub(super) fn close(&mut self) {
+        match &self.over {
+            Over::Borrowed(_) => self.ends = true,
             Over::Own(link) => {
                 // One attempt: the server needs no farewell.
                 let _ = link.session.disconnect(None, "done", None);
                 link.hang_up();
-                return Ok(());
+                self.stage = Stage::Closed;
             }
-        };
-        link.run(|| self.file.channel.close())
+        }
     }
 }
 

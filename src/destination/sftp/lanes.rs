@@ -1,16 +1,19 @@
-//! One file over several connections: blocks are read in order, and each goes to the connection that has least to do.
+//! One file over several channels, and over several connections if asked: blocks are read in order, and each goes to the
+//! channel that has least to do.
 //!
-//! One channel of OpenSSH takes 2 MB per round trip, whatever the line could carry; several take several times that. All
-//! connections are driven by one thread, so the source stays an ordinary reader, read from its beginning to its end, and a slow
-//! connection simply gets fewer blocks. While this goes on, the file has holes: only what lies below the first byte that was
-//! not acknowledged is certain, and that is what the caller is told.
+//! One channel of OpenSSH takes 2 MB per round trip, whatever the line could carry; several take several times that, and each
+//! has a process of its own at the server. All are driven by one thread, so the source stays an ordinary reader, read from its
+//! beginning to its end, and a slow channel simply gets fewer blocks. While this goes on, the file has holes, the last of them
+//! less than [`SPAN_BYTES`] from its end: only what lies below the first byte that was not acknowledged is certain, and that is
+//! what the caller is told.
 
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::errors::Wire;
-use super::lane::{self, Lane, OpenFile, Over, REQUEST_BYTES};
+use super::lane::{Lane, Over, REQUEST_BYTES};
 use super::link::{self, Link};
 use super::{auth, host_key};
 use crate::config::settings::SftpSettings;
@@ -19,76 +22,103 @@ use crate::destination::{DestinationError, ErrorKind, Timeouts};
 use crate::error::chain_of;
 use crate::interrupt::{Interrupt, Interrupted};
 
-/// Bytes on their way over one connection.
+/// Bytes on their way over one channel.
 const WINDOW: usize = 4 << 20;
-/// What a connection is given at once; also the most that waits in its buffer before it is given more.
+/// What a channel is given at once; also the most that waits in its buffer before it is given more.
 const RUN: usize = 16 * REQUEST_BYTES;
-/// A further connection must be worth the round trips that it costs.
+/// Channels of the first connection. OpenSSH allows ten (`MaxSessions`).
+const CHANNELS: u32 = 3;
+/// A channel must be worth the round trips that it costs.
 const WORTH_BYTES: u64 = 4 << 20;
+/// How far one channel may be ahead of another: more than what is on its way anyway, so that only a stall is waited for.
+pub(super) const SPAN_BYTES: u64 = 32 << 20;
 /// The longest sleep between two looks at the interrupt.
 const SLICE: Duration = Duration::from_millis(250);
+/// The same while a channel is being opened: another one may have read what it waits for.
+const OPENING_SLICE: Duration = Duration::from_millis(5);
 /// How long an upload that is given up may still use the lines.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
-
-/// How many connections so many bytes are worth.
-pub(super) fn worth(bytes: u64, connections: u32) -> u32 {
-    u32::try_from(bytes / WORTH_BYTES).unwrap_or(u32::MAX).clamp(1, connections)
-}
 
 /// Why it failed, before anybody has looked for the reason behind a server's plain `failure`.
 pub(super) enum Trouble {
     Wire(Wire),
     Error(DestinationError),
+    /// The server gives no further channel; nothing was sent.
+    NoChannel,
 }
 
-/// How connections beside the first are made.
-pub(super) struct Further<'a> {
-    pub(super) settings: &'a SftpSettings,
-    pub(super) timeouts: Timeouts,
-    pub(super) interrupt: &'a Interrupt,
-    /// How many.
-    pub(super) count: u32,
+/// How an upload may spread.
+pub(super) struct Lines<'a> {
+    settings: &'a SftpSettings,
+    timeouts: Timeouts,
+    interrupt: &'a Interrupt,
+    /// Channels of the first connection.
+    channels: u32,
+    /// Connections beside the first.
+    further: u32,
+}
+
+impl<'a> Lines<'a> {
+    /// What so many bytes are worth; `None` if that is no more than the channel that is there.
+    pub(super) fn worth(
+        bytes: u64,
+        settings: &'a SftpSettings,
+        timeouts: Timeouts,
+        interrupt: &'a Interrupt,
+    ) -> Option<Self> {
+        let (channels, further) = spread(bytes, settings.connections)?;
+        Some(Lines { settings, timeouts, interrupt, channels, further })
+    }
+}
+
+/// Whether a file of that size may have been written over more than one.
+pub(super) fn are_worth(bytes: u64) -> bool {
+    spread(bytes, 1).is_some()
+}
+
+/// Channels of the first connection, and connections beside it.
+fn spread(bytes: u64, connections: u32) -> Option<(u32, u32)> {
+    let worth = u32::try_from(bytes / WORTH_BYTES).unwrap_or(u32::MAX);
+    (worth > 1).then_some((worth.min(CHANNELS), worth.min(connections).saturating_sub(1)))
 }
 
 /// Writes what `feed` has, from `offset` on, into the file at `path`, which exists. `certain` is kept at the number of bytes
 /// from the file's beginning that were acknowledged without a gap.
 ///
-/// Afterwards nothing is on its way any more, but over connections that are lost.
-pub(super) fn send(
-    link: &Link,
-    further: &Further<'_>,
-    path: &str,
+/// Afterwards nothing is on its way any more, but over connections that are lost; the channels are closing.
+pub(super) fn send<'a>(
+    link: &'a Link,
+    lines: &Lines<'_>,
+    path: &'a str,
     feed: &mut Feed<'_>,
     offset: u64,
     certain: &mut u64,
-) -> Result<(), Trouble> {
-    let first = lane::open(link, path).map_err(Trouble::Wire)?;
-    let coming = open_in_the_background(further, path);
-    let mut work = Work { lanes: vec![Lane::new(Over::Borrowed(link), first)], read_up_to: offset };
-    let sent = work.run(feed, &coming, further);
+) -> Result<Closing<'a>, Trouble> {
+    let coming = connect_in_the_background(lines);
+    let lanes = (0..lines.channels).map(|number| Lane::new(Over::Borrowed(link), number, path)).collect();
+    let mut work = Work { lanes, path, read_up_to: offset };
+    let sent = work.run(feed, &coming, lines);
     if sent.is_err() {
         work.settle();
     }
     *certain = work.certain();
     sent?;
-    tracing::debug!("sent over {} connections", work.lanes.len());
-    for lane in work.lanes {
-        lane.close().map_err(Trouble::Wire)?;
-    }
-    Ok(())
+    let connections = 1 + work.lanes.iter().filter(|lane| !lane.is_borrowed()).count();
+    tracing::debug!("sent by several writers: connections: {connections}, channels: {}", work.lanes.len());
+    work.close(lines.timeouts.stall).map_err(Trouble::Wire)
 }
 
 /// Nobody waits for these: what the first connection has sent by the time they are ready, they need not.
-fn open_in_the_background(further: &Further<'_>, path: &str) -> Receiver<(Link, OpenFile)> {
+fn connect_in_the_background(lines: &Lines<'_>) -> Receiver<Link> {
     let (ready, coming) = channel();
-    for _ in 0..further.count {
-        let (ready, path) = (ready.clone(), path.to_owned());
-        let (settings, timeouts, interrupt) = (further.settings.clone(), further.timeouts, further.interrupt.clone());
-        let opening = move || match open_further(&settings, timeouts, &interrupt, &path) {
+    for _ in 0..lines.further {
+        let ready = ready.clone();
+        let (settings, timeouts, interrupt) = (lines.settings.clone(), lines.timeouts, lines.interrupt.clone());
+        let connecting = move || match connect_further(&settings, timeouts, &interrupt) {
             // The file may be all there by now: then the connection is dropped unused.
-            Ok(opened) => {
-                if let Err(unused) = ready.send(opened) {
-                    unused.0.0.hang_up();
+            Ok(link) => {
+                if let Err(unused) = ready.send(link) {
+                    unused.0.hang_up();
                 }
             }
             Err(error) => tracing::info!(
@@ -97,74 +127,93 @@ fn open_in_the_background(further: &Further<'_>, path: &str) -> Receiver<(Link, 
                 chain_of(&anyhow::Error::new(error)).join(": ")
             ),
         };
-        if let Err(error) = thread::Builder::new().name("sftp connection".to_owned()).spawn(opening) {
+        if let Err(error) = thread::Builder::new().name("sftp connection".to_owned()).spawn(connecting) {
             tracing::info!("no thread for a further connection: {error}");
         }
     }
     coming
 }
 
-fn open_further(
+fn connect_further(
     settings: &SftpSettings,
     timeouts: Timeouts,
     interrupt: &Interrupt,
-    path: &str,
-) -> Result<(Link, OpenFile), DestinationError> {
+) -> Result<Link, DestinationError> {
     let link = host_key::connect_to_trusted(&settings.server(), timeouts.connect, interrupt)?;
     auth::log_in(&link, settings)?;
-    let file = lane::open(&link, path).map_err(|wire| wire.during(format!("failed to open `{path}`")))?;
     link.set_limit(timeouts.stall);
-    Ok((link, file))
+    Ok(link)
 }
 
 struct Work<'a> {
     lanes: Vec<Lane<'a>>,
+    path: &'a str,
     /// What lies below was given to one of the lanes.
     read_up_to: u64,
 }
 
-impl Work<'_> {
-    fn run(
-        &mut self,
-        feed: &mut Feed<'_>,
-        coming: &Receiver<(Link, OpenFile)>,
-        further: &Further<'_>,
-    ) -> Result<(), Trouble> {
+impl<'a> Work<'a> {
+    fn run(&mut self, feed: &mut Feed<'_>, coming: &Receiver<Link>, lines: &Lines<'_>) -> Result<(), Trouble> {
         let mut block = vec![0; RUN];
+        let mut number = lines.channels;
         loop {
-            if further.interrupt.check().is_err() {
+            if lines.interrupt.check().is_err() {
                 return Err(Trouble::Wire(Wire::Interrupted));
             }
-            while let Ok((link, file)) = coming.try_recv() {
-                self.lanes.push(Lane::new(Over::Own(link), file));
+            while let Ok(link) = coming.try_recv() {
+                self.lanes.push(Lane::new(Over::Own(Rc::new(link)), number, self.path));
+                number += 1;
             }
             let mut moved = self.hand_out(feed, &mut block)?;
-            for lane in &mut self.lanes {
-                moved |= lane.step().map_err(Trouble::Wire)?;
+            moved |= self.step()?;
+            if self.lanes.is_empty() {
+                return Err(Trouble::NoChannel);
             }
             if feed.left() == 0 && self.lanes.iter().all(|lane| lane.outstanding_bytes() == 0) {
                 return Ok(());
             }
             if !moved {
-                self.wait(SLICE).map_err(Trouble::Wire)?;
-                let limit = further.timeouts.stall;
-                if let Some(stalled) = self.lanes.iter().find(|lane| lane.moved_at().elapsed() >= limit) {
-                    stalled.link().hang_up();
-                    return Err(Trouble::Wire(Wire::Stalled(limit)));
-                }
+                self.wait(lines.timeouts.stall).map_err(Trouble::Wire)?;
             }
         }
+    }
+
+    /// Lets each lane move; one that cannot be opened is done without, as long as there is another.
+    fn step(&mut self) -> Result<bool, Trouble> {
+        let mut moved = false;
+        let mut index = 0;
+        while let Some(lane) = self.lanes.get_mut(index) {
+            match lane.step() {
+                Ok(stepped) => moved |= stepped,
+                Err(wire) if lane.is_open() || (lane.is_borrowed() && wire.kind() == ErrorKind::Unreachable) => {
+                    return Err(Trouble::Wire(wire));
+                }
+                Err(wire) => {
+                    let which = if lane.is_borrowed() { "channel" } else { "connection" };
+                    tracing::info!("a further {which} could not be opened, going on without it: {wire}");
+                    self.lanes.remove(index);
+                    moved = true;
+                    continue;
+                }
+            }
+            index += 1;
+        }
+        Ok(moved)
     }
 
     /// Gives each lane that has room the next bytes, those with least to send first.
     fn hand_out(&mut self, feed: &mut Feed<'_>, block: &mut [u8]) -> Result<bool, Trouble> {
         let mut given = false;
-        let mut order: Vec<usize> = (0..self.lanes.len()).collect();
+        let limit = self.certain() + SPAN_BYTES;
+        let mut order: Vec<usize> = (0..self.lanes.len()).filter(|index| self.lanes[*index].is_open()).collect();
         order.sort_by_key(|index| self.lanes[*index].unsent_bytes());
         for index in order {
             let lane = &mut self.lanes[index];
             if feed.left() == 0 || lane.unsent_bytes() >= RUN || lane.outstanding_bytes() + RUN > WINDOW {
                 continue;
+            }
+            if self.read_up_to + RUN as u64 > limit {
+                break;
             }
             let count = feed.read(block).map_err(Trouble::Error)?;
             lane.push(self.read_up_to, &block[..count]);
@@ -174,13 +223,27 @@ impl Work<'_> {
         Ok(given)
     }
 
-    fn wait(&self, slice: Duration) -> Result<(), Wire> {
-        let waiting: Vec<_> = self
-            .lanes
-            .iter()
-            .filter(|lane| lane.outstanding_bytes() > 0)
-            .map(|lane| (lane.link(), lane.interest()))
-            .collect();
+    /// Waits until something can move; an error once a lane has waited for longer than `limit`.
+    fn wait(&self, limit: Duration) -> Result<(), Wire> {
+        self.wait_a_slice(SLICE)?;
+        match self.lanes.iter().find(|lane| lane.is_busy() && lane.moved_at().elapsed() >= limit) {
+            Some(stalled) => {
+                stalled.link().hang_up();
+                Err(Wire::Stalled(limit))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn wait_a_slice(&self, slice: Duration) -> Result<(), Wire> {
+        // What one lane reads may be for another that has had its turn.
+        if self.lanes.iter().any(Lane::has_unread) {
+            return Ok(());
+        }
+        let is_coming = |lane: &Lane<'_>| lane.is_busy() && !lane.is_open();
+        let slice = if self.lanes.iter().any(is_coming) { slice.min(OPENING_SLICE) } else { slice };
+        let busy = self.lanes.iter().filter(|lane| lane.is_busy());
+        let waiting: Vec<_> = busy.map(|lane| (lane.link(), lane.interest())).collect();
         link::wait_for_any(&waiting, slice)
     }
 
@@ -199,23 +262,63 @@ impl Work<'_> {
                     Err(Wire::Ssh(error)) if matches!(error.code(), ssh2::ErrorCode::SFTP(_)) => moved = true,
                     Err(_) => *alive = false,
                 }
-                *alive &= lane.is_waiting();
+                *alive &= lane.is_waiting() || lane.is_half_sent();
             }
             if !alive.contains(&true) {
                 break;
             }
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || (!moved && self.wait(left.min(Duration::from_millis(100))).is_err()) {
+            if left.is_zero() || (!moved && self.wait_a_slice(left.min(Duration::from_millis(100))).is_err()) {
                 break;
             }
         }
-        for lane in self.lanes.iter().filter(|lane| lane.is_waiting()) {
+        let in_pieces = |lane: &Lane<'_>| lane.is_waiting() || lane.link().half_sent_by().is_some();
+        for lane in self.lanes.iter().filter(|lane| in_pieces(lane)) {
             lane.link().hang_up();
+        }
+    }
+
+    /// Begins to end the lanes in good order; the first connection goes on.
+    fn close(mut self, stall: Duration) -> Result<Closing<'a>, Wire> {
+        self.lanes.iter_mut().for_each(Lane::close);
+        loop {
+            for lane in &mut self.lanes {
+                lane.step()?;
+            }
+            // Somebody else is about to use the connection.
+            if !self.lanes.iter().any(Lane::is_half_sent) {
+                return Ok(Closing { work: self, stall });
+            }
+            self.wait(stall)?;
         }
     }
 
     fn certain(&self) -> u64 {
         self.lanes.iter().filter_map(Lane::first_outstanding).min().unwrap_or(self.read_up_to)
+    }
+}
+
+/// Channels that are told to close, while something else is asked for.
+pub(super) struct Closing<'a> {
+    work: Work<'a>,
+    stall: Duration,
+}
+
+impl Closing<'_> {
+    /// Waits for the last one.
+    pub(super) fn finish(mut self) -> Result<(), Wire> {
+        loop {
+            let mut moved = false;
+            for lane in &mut self.work.lanes {
+                moved |= lane.step()?;
+            }
+            if self.work.lanes.iter().all(Lane::is_closed) {
+                return Ok(());
+            }
+            if !moved {
+                self.work.wait(self.stall)?;
+            }
+        }
     }
 }
 
@@ -226,6 +329,9 @@ impl Trouble {
             Trouble::Wire(Wire::Interrupted) => DestinationError::new(ErrorKind::Local, what).caused_by(Interrupted),
             Trouble::Wire(wire) => wire.during(what),
             Trouble::Error(error) => error,
+            Trouble::NoChannel => {
+                DestinationError::new(ErrorKind::Other, what).caused_by("the server gives no further channel")
+            }
         }
     }
 }
@@ -235,8 +341,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_file_is_worth_one_connection_and_a_large_one_all() {
-        assert_eq!([0, 90, 7 << 20, 8 << 20, 11 << 20, 1 << 40].map(|bytes| worth(bytes, 4)), [1, 1, 1, 2, 2, 4]);
-        assert_eq!(worth(1 << 40, 1), 1);
+    fn a_small_file_takes_the_channel_that_is_there_and_a_large_one_all_it_may() {
+        assert_eq!([0, 90, (8 << 20) - 1].map(|bytes| spread(bytes, 4)), [None; 3]);
+        assert_eq!(
+            [8 << 20, 12 << 20, 1 << 40].map(|bytes| spread(bytes, 1)),
+            [Some((2, 0)), Some((3, 0)), Some((3, 0))]
+        );
+        assert_eq!(
+            [8 << 20, 12 << 20, 1 << 40].map(|bytes| spread(bytes, 4)),
+            [Some((2, 1)), Some((3, 2)), Some((3, 3))]
+        );
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Link {
     socket: TcpStream,
     limit: Cell<Duration>,
     gone: Cell<bool>,
+    /// Which lane has a packet half sent.
+    half_sent_by: Cell<Option<u32>>,
     interrupt: Interrupt,
 }
 
@@ -47,7 +49,23 @@ impl Link {
         session.set_blocking(false);
         session.set_timeout(CLOSE_TIMEOUT_MS);
         session.set_keepalive(true, 20);
-        Ok(Link { session, socket, limit: Cell::new(limit), gone: Cell::new(false), interrupt: interrupt.clone() })
+        Ok(Link {
+            session,
+            socket,
+            limit: Cell::new(limit),
+            gone: Cell::new(false),
+            half_sent_by: Cell::new(None),
+            interrupt: interrupt.clone(),
+        })
+    }
+
+    /// The lane that alone may use the connection, as only it can complete the packet that it has begun.
+    pub(super) fn half_sent_by(&self) -> Option<u32> {
+        self.half_sent_by.get()
+    }
+
+    pub(super) fn set_half_sent_by(&self, lane: Option<u32>) {
+        self.half_sent_by.set(lane);
     }
 
     pub(super) fn set_limit(&self, limit: Duration) {
@@ -62,17 +80,26 @@ impl Link {
     pub(super) fn run<T>(&self, mut operation: impl FnMut() -> Result<T, ssh2::Error>) -> Result<T, Wire> {
         let mut idle = Idle::new();
         loop {
-            if self.gone.get() {
-                return Err(Wire::Gone);
-            }
-            match operation() {
-                Err(error) if error.code() == ErrorCode::Session(ERROR_EAGAIN) => self.wait(&mut idle)?,
-                result => return result.map_err(|error| self.judged(error.into())),
+            match self.try_run(&mut operation)? {
+                Some(value) => return Ok(value),
+                None => self.wait(&mut idle)?,
             }
         }
     }
 
-    /// The same for reading and writing, whose errors have lost their codes; `Ok(None)` means that it would have to wait.
+    /// Calls `operation` once; `Ok(None)` means that it asks to be called again.
+    pub(super) fn try_run<T>(&self, operation: impl FnOnce() -> Result<T, ssh2::Error>) -> Result<Option<T>, Wire> {
+        if self.gone.get() {
+            return Err(Wire::Gone);
+        }
+        match operation() {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.code() == ErrorCode::Session(ERROR_EAGAIN) => Ok(None),
+            Err(error) => Err(self.judged(error.into())),
+        }
+    }
+
+    /// The same for reading and writing, whose errors have lost their codes.
     pub(super) fn try_io<T>(&self, operation: impl FnOnce() -> io::Result<T>) -> Result<Option<T>, Wire> {
         if self.gone.get() {
             return Err(Wire::Gone);

@@ -2,7 +2,7 @@
 //!
 //! - [`host_key`] decides whether the server is the one we know, before `auth` sends any credential.
 //! - `link` drives the connection without blocking, `transfer` moves bytes, `exec` and `extended` ask what SFTP cannot.
-//! - `lanes` writes one file over several connections, each a `lane` that speaks in `packets` of its own.
+//! - `lanes` writes one file over several channels and connections, each a `lane` that speaks in `packets` of its own.
 
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use ssh2::{ErrorCode, File, FileStat, OpenFlags, OpenType, RenameFlags, Sftp};
 
 use self::errors::{ERROR_FILE, FX_FAILURE, FX_OP_UNSUPPORTED, Wire};
+use self::lanes::{Closing, Lines, Trouble};
 use self::link::Link;
 use super::feed::Feed;
 use super::{Capabilities, Destination, DestinationError, Entry, ErrorKind, Sink, Source, Timeouts, check_name};
@@ -48,6 +49,8 @@ pub struct SftpDestination {
     shell: Option<bool>,
     /// Whether the server tells its free space; found out when first asked.
     tells_space: Option<bool>,
+    /// A file that is there, as far as is known.
+    some_file: Option<String>,
 }
 
 impl SftpDestination {
@@ -80,6 +83,7 @@ impl SftpDestination {
             is_openssh,
             shell: None,
             tells_space: None,
+            some_file: None,
         })
     }
 
@@ -100,6 +104,15 @@ impl SftpDestination {
         }
     }
 
+    /// Saves a channel and a process at the server; `None` if there is no such file or it does not tell.
+    fn free_space_at_some_file(&self) -> Option<u64> {
+        let path = self.some_file.as_deref()?;
+        let mut file = self.link.run(|| self.sftp.open(Path::new(path))).ok()?;
+        let told = self.link.run(|| file.statvfs()).ok();
+        self.link.run(|| file.close()).ok()?;
+        told.map(|told| told.f_bavail.saturating_mul(told.f_frsize))
+    }
+
     /// Whether the account has a shell that can compute SHA-256: it is asked for that of nothing.
     fn has_shell(&mut self) -> Result<bool, Wire> {
         if let Some(known) = self.shell {
@@ -112,13 +125,13 @@ impl SftpDestination {
         Ok(able)
     }
 
-    /// `certain` is kept at the number of bytes from the beginning that are there without a gap.
+    /// If the file may have gaps, `certain` is kept at the number of bytes from the beginning that are there without one.
     fn write(
         &self,
         name: &str,
         source: &mut dyn Source,
         offset: u64,
-        certain: &mut u64,
+        certain: &mut Option<u64>,
     ) -> Result<(), DestinationError> {
         let what = || self.what("write", name);
         let path = self.path_of(name)?;
@@ -136,19 +149,24 @@ impl SftpDestination {
             let held_bytes = self.link.run(|| file.stat()).map_err(|wire| wire.during(what()))?.size;
             if held_bytes != Some(offset) {
                 let held = held_bytes.map_or("an unknown number of".to_owned(), |held| held.to_string());
-                // Of several connections that were cut, the server may go on for a moment with what it had received.
-                let late = self.settings.connections > 1 && held_bytes.is_some_and(|held| held > offset);
+                // Of several channels that were cut, the server may go on for a moment with what it had received.
+                let late = lanes::are_worth(len_bytes) && held_bytes.is_some_and(|held| held > offset);
                 let kind = if late { ErrorKind::Unreachable } else { ErrorKind::Other };
                 return Err(DestinationError::new(kind, what())
                     .caused_by(format!("it was to go on at byte {offset}, the file has {held} bytes")));
             }
         }
-        match lanes::worth(feed.left(), self.settings.connections) {
-            1 => transfer::send(&self.link, &mut file, &mut feed, offset, &what)?,
-            lanes => self.write_over(lanes, &mut file, &path, &mut feed, offset, certain, &what)?,
+        let lines = Lines::worth(feed.left(), &self.settings, self.timeouts, self.link.interrupt());
+        let closing = match lines {
+            Some(lines) => self.write_over(&lines, &mut file, &path, &mut feed, offset, certain, &what)?,
+            None => None,
+        };
+        if closing.is_none() {
+            *certain = None;
+            transfer::send(&self.link, &mut file, &mut feed, offset, &what)?;
         }
         feed.finish()?;
-        *certain = len_bytes;
+        *certain = None;
         match self.link.run(|| file.fsync()) {
             Ok(()) => {}
             // An extension of OpenSSH's; others say that they do not know it, or only that it failed.
@@ -156,6 +174,7 @@ impl SftpDestination {
             Err(wire) if wire.sftp_status() == Some(FX_FAILURE) && !self.is_openssh => {}
             Err(wire) => return Err(wire.during(what())),
         }
+        closing.map_or(Ok(()), Closing::finish).map_err(|wire| wire.during(what()))?;
         self.link.run(|| file.close()).map_err(|wire| wire.during(what()))?;
         let held = self.look_at(&path).map_err(|wire| wire.during(what()))?.and_then(|found| found.size);
         if held != Some(len_bytes) {
@@ -166,43 +185,41 @@ impl SftpDestination {
         Ok(())
     }
 
-    /// Writes over several connections. What a failure leaves is a beginning of the file without holes, if the first connection
-    /// still lives.
+    /// Writes over several channels; `None` if the server gives none. What a failure leaves is a beginning of the file without
+    /// holes, if the first connection still lives.
     #[expect(clippy::too_many_arguments, reason = "what one write is about, and nothing that belongs together")]
-    fn write_over(
-        &self,
-        lanes: u32,
+    fn write_over<'a>(
+        &'a self,
+        lines: &Lines<'_>,
         file: &mut File,
-        path: &str,
+        path: &'a str,
         feed: &mut Feed<'_>,
         offset: u64,
-        certain: &mut u64,
+        certain: &mut Option<u64>,
         what: &dyn Fn() -> String,
-    ) -> Result<(), DestinationError> {
-        let further = lanes::Further {
-            settings: &self.settings,
-            timeouts: self.timeouts,
-            interrupt: self.link.interrupt(),
-            count: lanes - 1,
-        };
+    ) -> Result<Option<Closing<'a>>, DestinationError> {
         let len_bytes = offset + feed.left();
-        let Err(trouble) = lanes::send(&self.link, &further, path, feed, offset, certain) else { return Ok(()) };
-        let error = match trouble {
-            lanes::Trouble::Wire(wire) if wire.sftp_status() == Some(FX_FAILURE) => {
-                transfer::explain(&self.link, file, wire, len_bytes - *certain, what())
+        let mut reached = offset;
+        let sent = lanes::send(&self.link, lines, path, feed, offset, &mut reached);
+        *certain = Some(reached);
+        let error = match sent {
+            Ok(closing) => return Ok(Some(closing)),
+            Err(Trouble::NoChannel) => return Ok(None),
+            Err(Trouble::Wire(wire)) if wire.sftp_status() == Some(FX_FAILURE) => {
+                transfer::explain(&self.link, file, wire, len_bytes - reached, what())
             }
-            trouble => trouble.during(what()),
+            Err(trouble) => trouble.during(what()),
         };
-        match self.link.run(|| file.setstat(of_size(*certain))) {
+        match self.link.run(|| file.setstat(of_size(reached))) {
             Ok(()) => {}
             // Whoever tries again over a new connection is told by the error.
             Err(wire) if matches!(wire.kind(), ErrorKind::Unreachable | ErrorKind::Local) => {
-                tracing::debug!("`{path}` was left with gaps behind its first {certain} bytes: {wire}");
+                tracing::debug!("`{path}` was left with gaps behind its first {reached} bytes: {wire}");
             }
             Err(wire) => {
-                tracing::debug!("`{path}` cannot be cut to its first {certain} bytes, so it is removed: {wire}");
+                tracing::debug!("`{path}` cannot be cut to its first {reached} bytes, so it is removed: {wire}");
                 let _ = self.link.run(|| self.sftp.unlink(Path::new(path)));
-                *certain = 0;
+                *certain = Some(0);
             }
         }
         Err(error)
@@ -265,6 +282,11 @@ impl Destination for SftpDestination {
             entries.push(entry_of(name, &found));
         }
         self.link.run(|| directory.close()).map_err(|wire| wire.during(what()))?;
+        drop(directory);
+        self.some_file = match entries.iter().find(|entry| entry.is_file) {
+            Some(file) => Some(self.path_of(&file.name)?),
+            None => None,
+        };
         Ok(entries)
     }
 
@@ -275,12 +297,16 @@ impl Destination for SftpDestination {
     }
 
     fn put(&mut self, name: &str, source: &mut dyn Source, offset: u64) -> Result<(), DestinationError> {
-        let mut certain = offset;
+        let mut certain = None;
         let written = self.write(name, source, offset, &mut certain);
-        match self.settings.connections {
-            1 => written,
-            _ => written.map_err(|error| error.keeping(certain)),
-        }
+        written.map_err(|error| match certain {
+            Some(bytes) => error.keeping(bytes),
+            None => error,
+        })
+    }
+
+    fn unsettled_bytes(&self) -> u64 {
+        lanes::SPAN_BYTES
     }
 
     fn keep_beginning(&mut self, name: &str, bytes: u64) -> Result<u64, DestinationError> {
@@ -314,7 +340,10 @@ impl Destination for SftpDestination {
         let renamed =
             self.link.run(|| self.sftp.rename(Path::new(&source), Path::new(&target), Some(RenameFlags::empty())));
         match renamed {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.some_file = Some(target);
+                Ok(())
+            }
             Err(wire) if wire.sftp_status() == Some(FX_FAILURE) => {
                 match (look(&source)?, look(&target)?) {
                     (Some(_), Some(_)) => Err(taken()),
@@ -329,6 +358,7 @@ impl Destination for SftpDestination {
 
     fn remove(&mut self, name: &str) -> Result<(), DestinationError> {
         let path = self.path_of(name)?;
+        self.some_file.take_if(|file| *file == path);
         match self.link.run(|| self.sftp.unlink(Path::new(&path))) {
             Err(wire) if !wire.is_missing() => Err(wire.during(self.what("delete", name))),
             _ => Ok(()),
@@ -357,8 +387,11 @@ impl Destination for SftpDestination {
     }
 
     fn free_space(&mut self) -> Result<Option<u64>, DestinationError> {
-        let told = extended::free_space(&self.link, &self.directory)
-            .map_err(|wire| wire.during(format!("failed to ask for free space at `{}`", self.location)))?;
+        let asked = match self.free_space_at_some_file() {
+            None => extended::free_space(&self.link, &self.directory),
+            told => Ok(told),
+        };
+        let told = asked.map_err(|wire| wire.during(format!("failed to ask for free space at `{}`", self.location)))?;
         self.tells_space = Some(told.is_some());
         Ok(told)
     }

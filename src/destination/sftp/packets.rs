@@ -7,8 +7,8 @@ use ssh2::Channel;
 use super::errors::Wire;
 use super::link::Link;
 
-const INIT: u8 = 1;
-const VERSION: u8 = 2;
+pub(super) const INIT: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 /// No answer that we ask for is longer.
 pub(super) const MOST_BYTES: usize = 256 * 1024;
 

@@ -283,6 +283,10 @@ impl Destination for SmbDestination {
         }
     }
 
+    fn unsettled_bytes(&self) -> u64 {
+        transfer::UNDERWAY_BYTES
+    }
+
     fn get(&mut self, name: &str, offset: u64, sink: &mut Sink<'_>) -> Result<(), DestinationError> {
         self.prepare()?;
         let mut reached = offset;

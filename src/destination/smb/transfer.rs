@@ -18,6 +18,8 @@ use crate::interrupt::Interrupted;
 const BLOCK: usize = 512 * 1024;
 /// Requests on their way: 100 ms of a gigabit line are 12 MB, but each is held in memory several times.
 const WINDOW: usize = 8;
+/// All of them together.
+pub(super) const UNDERWAY_BYTES: u64 = (BLOCK * WINDOW) as u64;
 /// How long what is on its way may take when a transfer is given up.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
 
