@@ -31,6 +31,7 @@ pub struct Retrying {
     connector: Box<Connector>,
     inner: Option<Box<dyn Destination>>,
     location: String,
+    unsettled_bytes: u64,
     retries: u32,
     interrupt: Interrupt,
     clock: Arc<dyn Clock>,
@@ -60,12 +61,14 @@ impl Retrying {
             connector,
             inner: None,
             location: String::new(),
+            unsettled_bytes: 0,
             retries,
             interrupt: interrupt.clone(),
             clock,
             written: None,
         };
-        retrying.location = retrying.attempt("connecting", |destination, _| Ok(destination.location()))?;
+        (retrying.location, retrying.unsettled_bytes) = retrying
+            .attempt("connecting", |destination, _| Ok((destination.location(), destination.unsettled_bytes())))?;
         Ok(retrying)
     }
 
@@ -239,7 +242,7 @@ impl Destination for Retrying {
     }
 
     fn unsettled_bytes(&self) -> u64 {
-        self.inner.as_ref().map_or(0, |inner| inner.unsettled_bytes())
+        self.unsettled_bytes
     }
 
     fn get(&mut self, name: &str, offset: u64, sink: &mut Sink<'_>) -> Result<(), DestinationError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use archive::config::settings::DestinationSettings;
-use archive::destination::{self, Destination, ErrorKind, Source};
+use archive::destination::{self, Destination, DestinationError, ErrorKind, Source};
 use archive::interrupt::Interrupt;
 
 use crate::server::{Case, Feature, Place, Server, content, read, refused, says, told};
@@ -41,7 +41,7 @@ fn impatient(server: &dyn Server, place: Place) -> DestinationSettings {
     DestinationSettings { stall_timeout: PATIENCE, ..server.settings(place) }
 }
 
-fn connect(settings: &DestinationSettings) -> Result<Box<dyn Destination>, destination::DestinationError> {
+fn connect(settings: &DestinationSettings) -> Result<Box<dyn Destination>, DestinationError> {
     destination::connect(settings, &Interrupt::default())
 }
 
@@ -181,7 +181,7 @@ fn move_disturbed_anywhere(
     server: &dyn Server,
     settings: &DestinationSettings,
     fault: fn(u64) -> Fault,
-    judge: fn(Result<(), destination::DestinationError>) -> Result<()>,
+    judge: fn(Result<(), DestinationError>) -> Result<()>,
 ) -> Result<()> {
     let (_, down) = cost_of_connecting(server)?;
     let retries = settings.retries;
@@ -232,7 +232,7 @@ fn cut_in_a_move(server: &dyn Server) -> Result<()> {
 
 fn silent_questions(server: &dyn Server) -> Result<()> {
     let settings = impatient(server, Place::Data);
-    let ask: &[fn(&mut dyn Destination) -> Option<destination::DestinationError>] = &[
+    let ask: &[fn(&mut dyn Destination) -> Option<DestinationError>] = &[
         |destination| destination.list().err(),
         |destination| destination.stat("x").err(),
         |destination| destination.remove("x").err(),
@@ -373,14 +373,17 @@ fn cut_for_good(server: &dyn Server) -> Result<()> {
     let mut destination = connect(&server.redirected(&server.settings(Place::Data), proxy.port()))?;
     let sent = content(20_000_000, 16);
     let result = destination.put(".x.part", &mut Cursor::new(&sent), 0);
+    let certain_bytes = result.as_ref().err().and_then(DestinationError::certain_bytes);
     says(&refused(server, result, ErrorKind::Unreachable)?, &[".x.part"])?;
     let disk = server.disk(Place::Data);
     if !server.capabilities().resume {
         return Ok(());
     }
     ensure!(disk.names() == [".x.part"], "{:?}", disk.names());
-    // What did arrive is the beginning of it, so that another night may go on from there.
-    let held = disk.read(".x.part").expect("just listed");
+    // What did arrive is the beginning of it, as far as the error says, so that another attempt may go on from there.
+    let mut held = disk.read(".x.part").expect("just listed");
+    ensure!(certain_bytes.is_none() || destination.unsettled_bytes() > 0, "gaps where there should be none");
+    held.truncate(certain_bytes.map_or(usize::MAX, |bytes| bytes as usize));
     ensure!(!held.is_empty() && sent.starts_with(&held), "{} bytes of something else", held.len());
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::errors::Wire;
+use super::flusher::Flusher;
 use super::lane::{Lane, Over, REQUEST_BYTES};
 use super::link::{self, Link};
 use super::{auth, host_key};
@@ -82,7 +83,7 @@ fn spread(bytes: u64, connections: u32) -> Option<(u32, u32)> {
     (worth > 1).then_some((worth.min(CHANNELS), worth.min(connections).saturating_sub(1)))
 }
 
-/// Writes what `feed` has, from `offset` on, into the file at `path`, which exists. `certain` is kept at the number of bytes
+/// Writes what `feed` has, from `offset` on, into the file at `path`, which exists and which `flusher` flushes now and then. `certain` is kept at the number of bytes
 /// from the file's beginning that were acknowledged without a gap.
 ///
 /// Afterwards nothing is on its way any more, but over connections that are lost; the channels are closing.
@@ -90,6 +91,7 @@ pub(super) fn send<'a>(
     link: &'a Link,
     lines: &Lines<'_>,
     path: &'a str,
+    flusher: &mut Flusher<'_>,
     feed: &mut Feed<'_>,
     offset: u64,
     certain: &mut u64,
@@ -97,7 +99,7 @@ pub(super) fn send<'a>(
     let coming = connect_in_the_background(lines);
     let lanes = (0..lines.channels).map(|number| Lane::new(Over::Borrowed(link), number, path)).collect();
     let mut work = Work { lanes, path, read_up_to: offset };
-    let sent = work.run(feed, &coming, lines);
+    let sent = work.run(flusher, feed, &coming, lines);
     if sent.is_err() {
         work.settle();
     }
@@ -153,7 +155,13 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn run(&mut self, feed: &mut Feed<'_>, coming: &Receiver<Link>, lines: &Lines<'_>) -> Result<(), Trouble> {
+    fn run(
+        &mut self,
+        flusher: &mut Flusher<'_>,
+        feed: &mut Feed<'_>,
+        coming: &Receiver<Link>,
+        lines: &Lines<'_>,
+    ) -> Result<(), Trouble> {
         let mut block = vec![0; RUN];
         let mut number = lines.channels;
         loop {
@@ -170,8 +178,9 @@ impl<'a> Work<'a> {
                 return Err(Trouble::NoChannel);
             }
             if feed.left() == 0 && self.lanes.iter().all(|lane| lane.outstanding_bytes() == 0) {
-                return Ok(());
+                return flusher.finish().map_err(Trouble::Wire);
             }
+            flusher.step(self.certain()).map_err(Trouble::Wire)?;
             if !moved {
                 self.wait(lines.timeouts.stall).map_err(Trouble::Wire)?;
             }

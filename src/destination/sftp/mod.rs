@@ -7,9 +7,10 @@
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use ssh2::{ErrorCode, File, FileStat, OpenFlags, OpenType, RenameFlags, Sftp};
+use ssh2::{ErrorCode, FileStat, OpenFlags, OpenType, RenameFlags, Sftp};
 
-use self::errors::{ERROR_FILE, FX_FAILURE, FX_OP_UNSUPPORTED, Wire};
+use self::errors::{ERROR_FILE, FX_FAILURE, Wire};
+use self::flusher::Flusher;
 use self::lanes::{Closing, Lines, Trouble};
 use self::link::Link;
 use super::feed::Feed;
@@ -26,6 +27,7 @@ mod directory;
 mod errors;
 mod exec;
 mod extended;
+mod flusher;
 pub mod host_key;
 mod known_hosts;
 mod lane;
@@ -157,23 +159,18 @@ impl SftpDestination {
             }
         }
         let lines = Lines::worth(feed.left(), &self.settings, self.timeouts, self.link.interrupt());
+        let mut flusher = Flusher::new(&self.link, &mut file, self.is_openssh, offset);
         let closing = match lines {
-            Some(lines) => self.write_over(&lines, &mut file, &path, &mut feed, offset, certain, &what)?,
+            Some(lines) => self.write_over(&lines, &mut flusher, &path, &mut feed, offset, certain, &what)?,
             None => None,
         };
         if closing.is_none() {
             *certain = None;
-            transfer::send(&self.link, &mut file, &mut feed, offset, &what)?;
+            transfer::send(&self.link, flusher.file, &mut feed, offset, &what)?;
         }
         feed.finish()?;
         *certain = None;
-        match self.link.run(|| file.fsync()) {
-            Ok(()) => {}
-            // An extension of OpenSSH's; others say that they do not know it, or only that it failed.
-            Err(wire) if wire.sftp_status() == Some(FX_OP_UNSUPPORTED) => {}
-            Err(wire) if wire.sftp_status() == Some(FX_FAILURE) && !self.is_openssh => {}
-            Err(wire) => return Err(wire.during(what())),
-        }
+        flusher.flush().map_err(|wire| wire.during(what()))?;
         closing.map_or(Ok(()), Closing::finish).map_err(|wire| wire.during(what()))?;
         self.link.run(|| file.close()).map_err(|wire| wire.during(what()))?;
         let held = self.look_at(&path).map_err(|wire| wire.during(what()))?.and_then(|found| found.size);
@@ -191,7 +188,7 @@ impl SftpDestination {
     fn write_over<'a>(
         &'a self,
         lines: &Lines<'_>,
-        file: &mut File,
+        flusher: &mut Flusher<'_>,
         path: &'a str,
         feed: &mut Feed<'_>,
         offset: u64,
@@ -200,17 +197,17 @@ impl SftpDestination {
     ) -> Result<Option<Closing<'a>>, DestinationError> {
         let len_bytes = offset + feed.left();
         let mut reached = offset;
-        let sent = lanes::send(&self.link, lines, path, feed, offset, &mut reached);
+        let sent = lanes::send(&self.link, lines, path, flusher, feed, offset, &mut reached);
         *certain = Some(reached);
         let error = match sent {
             Ok(closing) => return Ok(Some(closing)),
             Err(Trouble::NoChannel) => return Ok(None),
             Err(Trouble::Wire(wire)) if wire.sftp_status() == Some(FX_FAILURE) => {
-                transfer::explain(&self.link, file, wire, len_bytes - reached, what())
+                transfer::explain(&self.link, flusher.file, wire, len_bytes - reached, what())
             }
             Err(trouble) => trouble.during(what()),
         };
-        match self.link.run(|| file.setstat(of_size(reached))) {
+        match self.link.run(|| flusher.file.setstat(of_size(reached))) {
             Ok(()) => {}
             // Whoever tries again over a new connection is told by the error.
             Err(wire) if matches!(wire.kind(), ErrorKind::Unreachable | ErrorKind::Local) => {
