@@ -47,6 +47,8 @@ pub(crate) enum TroubleKind {
     CertificateIssuer,
     /// The certificate was revoked.
     CertificateRevoked,
+    /// The certificate may sign others, and so must not be shown by a server.
+    CertificateOfAuthority,
     /// The certificate is wrong in another way.
     Certificate,
 }
@@ -134,6 +136,10 @@ impl Trouble {
             TroubleKind::CertificateIssuer => text!(
                 "if it is your own authority, name its certificate in `{ca_file}`; if it is a public one, the server may not send its intermediate certificate"
                     / "si c'est votre propre autorité, indiquez son certificat dans `{ca_file}` ; si elle est publique, le serveur n'envoie peut-être pas son certificat intermédiaire"
+            ),
+            TroubleKind::CertificateOfAuthority => text!(
+                "have the server's certificate made anew with `basicConstraints=CA:FALSE` (`openssl req -x509 -addext …`), and name it in `{ca_file}` if it signs itself"
+                    / "faites refaire le certificat du serveur avec `basicConstraints=CA:FALSE` (`openssl req -x509 -addext …`), et indiquez-le dans `{ca_file}` s'il se signe lui-même"
             ),
             TroubleKind::CertificateRevoked | TroubleKind::Certificate => text!(
                 "if the server uses an authority of your own, name its certificate in `{ca_file}`"
@@ -233,6 +239,13 @@ fn certificate_refused(error: &CertificateError, host: &str) -> Trouble {
         }
         CertificateError::Revoked => {
             Trouble::new(TroubleKind::CertificateRevoked, format!("the certificate of `{host}` was revoked"))
+        }
+        // webpki's own error, which it keeps to itself: what `openssl req -x509` makes unless told otherwise.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            let message = format!(
+                "the certificate of `{host}` is that of an authority (CA:TRUE), which no server may show as its own"
+            );
+            Trouble::new(TroubleKind::CertificateOfAuthority, message)
         }
         other => Trouble::new(TroubleKind::Certificate, format!("the certificate of `{host}` cannot be trusted"))
             .caused_by(other.to_string()),

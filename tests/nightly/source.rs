@@ -15,7 +15,7 @@ use crate::support::dumps::Dump;
 use crate::support::harness::{Need, Suite, run};
 use crate::support::https::{Access, Behaviour, HttpsServer};
 use crate::support::proxy::Proxy;
-use crate::support::tls::Authority;
+use crate::support::tls::{Authority, Leaf};
 use crate::support::zips::{self, Entry, Zip};
 
 const CLOCK: &[Need] = &[Need::Faketime];
@@ -80,8 +80,8 @@ fn unreachable(suite: &mut Suite) {
 }
 
 fn certificates(suite: &mut Suite) {
-    type Leaf = fn(&Job) -> crate::support::tls::Leaf;
-    let cases: [(&str, Refused, Leaf); 3] = [
+    type Shown = fn(&Job) -> Leaf;
+    let cases: [(&str, Refused, Shown); 4] = [
         (
             "a_certificate_of_an_unknown_authority",
             Refused::download(&["an authority that this machine does not trust"], "`source.ca_file`"),
@@ -91,6 +91,11 @@ fn certificates(suite: &mut Suite) {
             "a_certificate_for_another_name",
             Refused::download(&["not valid for that name, but for `elsewhere.example`"], "use a name that"),
             |job| job.ca.wrong_name(),
+        ),
+        (
+            "a_certificate_of_an_authority",
+            Refused::download(&["is that of an authority (CA:TRUE)"], "basicConstraints=CA:FALSE"),
+            |_| Leaf::self_signed(true),
         ),
         ("a_certificate_that_has_expired", Refused::download(&["expired on 2001-01-01"], "must be renewed"), |job| {
             job.ca.expired()
@@ -108,6 +113,17 @@ fn certificates(suite: &mut Suite) {
             Ok(())
         });
     }
+    // What the hint for a certificate of an authority recommends.
+    suite.case("source::a_server_that_signs_itself_is_trusted_by_name", CLOCK, || {
+        let job = Job::new();
+        let leaf = Leaf::self_signed(false);
+        fs::write(job.path("ca.pem"), leaf.chain_pem())?;
+        job.source.set_tls(leaf.server_config());
+        job.publish(&Dump::new(1).size(100_000).text());
+        let done = job.night("2026-11-20 01:00:00");
+        ensure!(done.code == 0, "{done}");
+        Ok(())
+    });
 }
 
 fn statuses(suite: &mut Suite) {

@@ -105,6 +105,23 @@ impl Authority {
 }
 
 impl Leaf {
+    /// Valid for `localhost` and signed by itself, as an authority (what `openssl req -x509` makes unless told otherwise) or not.
+    pub fn self_signed(is_ca: bool) -> Self {
+        let key = KeyPair::generate().expect("a fresh P-256 key");
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("names are valid");
+        params.distinguished_name.push(DnType::CommonName, "a server on its own");
+        params.is_ca = if is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(2100, 1, 1);
+        let certificate = params.self_signed(&key).expect("the parameters are complete");
+        Leaf {
+            chain: vec![certificate.der().clone()],
+            chain_pem: certificate.pem(),
+            key_der: key.serialize_der(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+
     /// A rustls configuration that shows this certificate and asks for none.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key_der.clone()));

@@ -105,6 +105,7 @@ fn kind_of(kind: TroubleKind) -> ErrorKind {
         | T::CertificateName
         | T::CertificateIssuer
         | T::CertificateRevoked
+        | T::CertificateOfAuthority
         | T::Certificate => ErrorKind::Untrusted,
         T::Tls | T::ProxyDenied | T::Impossible => ErrorKind::Other,
     }

@@ -35,6 +35,9 @@ pub(super) fn no_answer(error: reqwest::Error, url: &Url, proxy: Option<&str>) -
             (Kind::Certificate, Text::new("certificate not trusted", "certificat non reconnu"))
         }
         TroubleKind::CertificateRevoked => (Kind::Certificate, Text::new("certificate revoked", "certificat révoqué")),
+        TroubleKind::CertificateOfAuthority => {
+            (Kind::Certificate, Text::new("certificate of an authority", "certificat d'une autorité"))
+        }
         TroubleKind::Certificate => (Kind::Certificate, Text::new("certificate refused", "certificat refusé")),
     };
     let hint = trouble.certificate_hint("source.url", "source.ca_file");
