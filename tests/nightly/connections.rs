@@ -11,6 +11,7 @@ use anyhow::ensure;
 
 use crate::job::Job;
 use crate::support::binary::Signal;
+use crate::support::dumps;
 use crate::support::harness::{Need, Suite};
 use crate::support::proxy::{Fault, Plan, Proxy};
 use crate::support::sshd::{Account, Place, Sshd};
@@ -23,18 +24,6 @@ const PART: &str = ".20261120.tgz.boutique.part";
 const SIZE: usize = 40_000_000;
 /// Slow enough for every connection to have its part, whatever else the machine does.
 const SLOWLY: &str = "bandwidth_limit = \"20 MB/s\"\n";
-
-/// Bytes that do not compress, so that the archive is as large as they are.
-fn noise() -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(&mut next).flatten().take(SIZE).collect()
-}
 
 struct Setup {
     job: Job,
@@ -57,7 +46,7 @@ impl Setup {
         job.destinations = Job::sftp("nas", proxy.port(), &place, &server.key(), &server.fingerprint(), keys);
         job.dump = "complete = \"off\"\nmin_size = \"1 B\"\n".into();
         job.rest = "[log]\nlevel = \"debug\"\n".into();
-        let dump = noise();
+        let dump = dumps::noise(SIZE);
         job.publish(&dump);
         Setup { job, server, proxy, place, dump }
     }
@@ -106,6 +95,18 @@ pub fn cases(suite: &mut Suite) {
         setup.is_published()?;
         setup.sent_over(1, 3)?;
         ensure!(setup.proxy.connections() == 1, "{} connections", setup.proxy.connections());
+        Ok(())
+    });
+
+    // OpenSSH demands new keys after a gigabyte; in between, a packet of one channel may be half sent.
+    suite.case("connections::new_keys_are_agreed_on_while_three_channels_are_at_work", NEEDS, || {
+        for keys in ["verify = \"size\"\n", "connections = 4\nverify = \"size\"\n"] {
+            let setup = Setup::at(Sshd::builder().config("RekeyLimit 3M").start(), keys);
+            let done = setup.job.night(NIGHT);
+            ensure!(done.code == 0, "{done}\n{}\n{}", setup.job.log(), setup.server.log());
+            setup.is_published()?;
+            ensure!(!setup.job.log().contains("trying again"), "{}", setup.job.log());
+        }
         Ok(())
     });
 

@@ -1,6 +1,7 @@
 //! Bad luck at the destination: whatever happens there, nothing is lost, somebody learns why, and the next night repairs it.
 
 mod access;
+mod cost;
 mod outage;
 mod place;
 mod purge;
@@ -20,6 +21,7 @@ use crate::support::sshd::{Place, Sshd};
 
 pub fn cases(suite: &mut Suite) {
     access::cases(suite);
+    cost::cases(suite);
     outage::cases(suite);
     place::cases(suite);
     purge::cases(suite);

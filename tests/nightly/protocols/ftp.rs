@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Remote, whole_run};
+use super::{Remote, little_memory, whole_run};
 use crate::support::harness::{Need, Suite};
 use crate::support::vsftpd::{Mode, Vsftpd};
 
@@ -39,6 +39,9 @@ impl Remote for Ftp {
 
 pub fn cases(suite: &mut Suite) {
     for (name, mode) in [("ftps", Mode::Explicit), ("ftps_implicit", Mode::Implicit), ("ftp_in_clear", Mode::Plain)] {
+        suite.case(format!("protocols::{name}_needs_little_memory"), &[Need::Faketime, Need::Vsftpd], move || {
+            little_memory(&mut Ftp(mode, Vsftpd::start(mode, None)))
+        });
         suite.case(format!("protocols::{name}_over_five_nights"), &[Need::Faketime, Need::Vsftpd], move || {
             whole_run(&mut Ftp(mode, Vsftpd::start(mode, None)))
         });

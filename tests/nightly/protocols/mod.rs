@@ -1,4 +1,5 @@
-//! One whole life of a job over each protocol that speaks to a server: publish, unchanged, outage, catching up, purge.
+//! One whole life of a job over each protocol that speaks to a server: publish, unchanged, outage, catching up, purge. And one
+//! night with an archive that is larger than the memory it may take.
 
 #[cfg(feature = "ftp")]
 mod ftp;
@@ -15,12 +16,14 @@ mod webdav;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use anyhow::{Result, ensure};
 
-use crate::job::Job;
-use crate::support::dumps::Dump;
+use crate::job::{ENTRY, Job};
+use crate::support::dumps::{self, Dump};
 use crate::support::harness::Suite;
+use crate::support::zips;
 
 /// A server under test, and its directory.
 trait Remote {
@@ -100,5 +103,25 @@ fn whole_run(server: &mut dyn Remote) -> Result<()> {
     let checked = job.command(&["check", "--config", "archive.toml"]).run();
     let lines = format!("{}{}", checked.stdout, checked.stderr);
     ensure!(lines.contains("deleted a test file"), "{lines}");
+    Ok(())
+}
+
+/// Bytes that do not compress: the archive is as large as they are.
+const LARGE_BYTES: usize = 100_000_000;
+/// Less than the archive, so that whoever held all of it would be noticed; what the program needs does not grow with it.
+const MOST_MEMORY_BYTES: u64 = 64_000_000;
+
+/// One night with an archive that is larger than the memory it may take.
+fn little_memory(server: &mut dyn Remote) -> Result<()> {
+    static ZIP: LazyLock<Vec<u8>> = LazyLock::new(|| zips::good(ENTRY, &dumps::noise(LARGE_BYTES)));
+    let mut job = Job::new();
+    job.destinations = format!("[[destination]]\nname = \"nas\"\nretries = 0\n{}\n", server.keys());
+    job.dump = "complete = \"off\"\n".into();
+    job.publish_bytes(ZIP.clone());
+    let done = job.night("2026-11-20 01:00:00");
+    ensure!(done.code == 0, "{done}\n{}", job.log());
+    let bytes = fs::metadata(server.directory().join("20261120.tgz"))?.len();
+    ensure!(bytes > LARGE_BYTES as u64, "{bytes} bytes arrived");
+    ensure!(done.peak_memory_bytes < MOST_MEMORY_BYTES, "{} bytes of memory", done.peak_memory_bytes);
     Ok(())
 }

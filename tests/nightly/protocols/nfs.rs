@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Remote, whole_run};
+use super::{Remote, little_memory, whole_run};
 use crate::support::ganesha::{self, Place, UID};
 use crate::support::harness::{Need, Suite};
 use crate::support::proxy::Proxy;
@@ -42,5 +42,9 @@ pub fn cases(suite: &mut Suite) {
     suite.case("protocols::nfs_over_five_nights", &[Need::Faketime, Need::Ganesha], || {
         let proxy = Proxy::start(ganesha::server().port);
         whole_run(&mut Nfs { place: ganesha::place(), proxy })
+    });
+    suite.case("protocols::nfs_needs_little_memory", &[Need::Faketime, Need::Ganesha], || {
+        let proxy = Proxy::start(ganesha::server().port);
+        little_memory(&mut Nfs { place: ganesha::place(), proxy })
     });
 }

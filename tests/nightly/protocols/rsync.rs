@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Remote, whole_run};
+use super::{Remote, little_memory, whole_run};
 use crate::support::harness::{Need, Suite};
 use crate::support::rsyncd::{MODULE, PASSWORD, Rsyncd, USER};
 use crate::support::sshd::Sshd;
@@ -61,6 +61,7 @@ impl Remote for OverSsh {
 pub fn cases(suite: &mut Suite) {
     let needs = [Need::Faketime, Need::program("rsync")];
     suite.case("protocols::rsync_daemon_over_five_nights", &needs, || whole_run(&mut Rsyncd::start()));
+    suite.case("protocols::rsync_daemon_needs_little_memory", &needs, || little_memory(&mut Rsyncd::start()));
     suite.case("protocols::rsync_ssh_over_five_nights", &[needs[0], needs[1], Need::Sshd], || {
         whole_run(&mut OverSsh(Sshd::builder().start()))
     });

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::{Remote, whole_run};
+use super::{Remote, little_memory, whole_run};
 use crate::support::harness::{Need, Suite};
 use crate::support::s3::{BUCKET, OWNER, S3Server};
 
@@ -46,4 +46,5 @@ impl Remote for Bucket {
 
 pub fn cases(suite: &mut Suite) {
     suite.case("protocols::s3_over_five_nights", &[Need::Faketime], || whole_run(&mut Bucket::start()));
+    suite.case("protocols::s3_needs_little_memory", &[Need::Faketime], || little_memory(&mut Bucket::start()));
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Remote, whole_run};
+use super::{Remote, little_memory, whole_run};
 use crate::support::accounts;
 use crate::support::harness::{Need, Suite};
 use crate::support::samba::{SHARE, Samba};
@@ -34,5 +34,8 @@ impl Remote for Samba {
 pub fn cases(suite: &mut Suite) {
     suite.case("protocols::smb_over_five_nights", &[Need::Faketime, Need::Samba], || {
         whole_run(&mut Samba::builder().start())
+    });
+    suite.case("protocols::smb_needs_little_memory", &[Need::Faketime, Need::Samba], || {
+        little_memory(&mut Samba::builder().start())
     });
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use super::{Remote, whole_run};
+use super::{Remote, little_memory, whole_run};
 use crate::job::Job;
 use crate::support::accounts;
 use crate::support::dumps::Dump;
@@ -40,6 +40,9 @@ impl Remote for Collection {
 pub fn cases(suite: &mut Suite) {
     suite.case("protocols::webdav_over_five_nights", &[Need::Faketime, Need::Apache], || {
         nights(Software::Apache, Login::Digest)
+    });
+    suite.case("protocols::webdav_needs_little_memory", &[Need::Faketime, Need::Apache], || {
+        little_memory(&mut Collection(Webdav::builder(Software::Apache).start(), Login::Digest))
     });
     suite.case("protocols::webdav_at_nginx_over_five_nights", &[Need::Faketime, Need::Nginx], || {
         nights(Software::Nginx, Login::Basic)
