@@ -122,7 +122,7 @@ impl Archive {
 
     /// Starts it and returns at once.
     pub fn start(self) -> Running {
-        let mut child = Command::new(&self.program)
+        let mut child = listening(&self.program)
             .args(&self.args)
             .current_dir(&self.directory)
             .env_clear()
@@ -240,4 +240,18 @@ fn read_all(mut stream: impl Read + Send + 'static) -> thread::JoinHandle<String
         let _cut = stream.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })
+}
+
+/// A command that hears SIGINT. A shell without job control ignores it in what it puts into the background, tests and all,
+/// and whoever is started by them would inherit that.
+fn listening(program: &Path) -> Command {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    if ignored & 1 << (Signal::INT.as_raw() - 1) == 0 {
+        return Command::new(program);
+    }
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("--default-signal=INT,QUIT").arg(program);
+    command
 }
