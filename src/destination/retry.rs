@@ -4,8 +4,6 @@
 //! that many jobs do not knock at the same moment. A transfer goes on from where it was; one that moves forward between two
 //! failures may fail more often, for a flaky line must not lose a long upload that it could finish.
 
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,40 +138,6 @@ fn chain(error: &DestinationError) -> String {
     text
 }
 
-/// A source that tells whether anything was read of it.
-struct Noticed<'a> {
-    source: &'a mut dyn Source,
-    read: bool,
-}
-
-impl Read for Noticed<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read = true;
-        self.source.read(buffer)
-    }
-}
-
-impl Seek for Noticed<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.source.seek(to)
-    }
-}
-
-impl Source for Noticed<'_> {
-    fn len_bytes(&self) -> u64 {
-        self.source.len_bytes()
-    }
-
-    fn local_path(&self) -> Option<&Path> {
-        self.source.local_path()
-    }
-
-    fn sent_by_path(&mut self, bytes: u64) -> io::Result<()> {
-        self.read = true;
-        self.source.sent_by_path(bytes)
-    }
-}
-
 impl Destination for Retrying {
     fn location(&self) -> String {
         self.location.clone()
@@ -199,18 +163,23 @@ impl Destination for Retrying {
     }
 
     fn put(&mut self, name: &str, source: &mut dyn Source, offset: u64) -> Result<(), DestinationError> {
-        let mut source = Noticed { source, read: false };
-        // Whether a file of that name holds our bytes or none: what an older one holds must not be taken for the beginning of
-        // this one after a failure.
+        // From here on a file of that name holds our bytes or none.
         let mut ours = offset > 0;
         let mut reached = offset;
         // What the last attempt may have left beyond this has holes.
         let mut certain = None;
         let put = self.attempt(&format!("uploading `{name}`"), |destination, failures| {
-            let start = match ours && destination.capabilities().resume {
-                false => 0,
-                true if *failures == 0 => offset,
-                true => match destination.stat(name)? {
+            let start = match (destination.capabilities().resume, ours) {
+                (false, _) => 0,
+                (true, false) => {
+                    // What an older file holds must not be taken for the beginning of this one after a failure; and whoever
+                    // may still be writing to it does so elsewhere.
+                    destination.remove(name)?;
+                    ours = true;
+                    0
+                }
+                (true, true) if *failures == 0 => offset,
+                (true, true) => match destination.stat(name)? {
                     Some(entry) if entry.is_file => {
                         let held = match certain {
                             Some(bytes) if bytes < entry.size => destination.keep_beginning(name, bytes)?,
@@ -226,8 +195,7 @@ impl Destination for Retrying {
             };
             reached = start;
             certain = None;
-            let put = destination.put(name, &mut source, start);
-            ours |= source.read;
+            let put = destination.put(name, source, start);
             if let Err(error) = &put {
                 certain = error.certain_bytes();
             }

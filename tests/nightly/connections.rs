@@ -98,6 +98,19 @@ pub fn cases(suite: &mut Suite) {
         Ok(())
     });
 
+    // Every packet is half sent for a while, which keeps the other channels from sending: they must not pass for dead.
+    suite.case("connections::a_slow_line_is_no_stall", NEEDS, || {
+        let mut setup = Setup::at(Sshd::builder().start(), "verify = \"size\"\n");
+        setup.job.destinations = setup.job.destinations.replace("stall_timeout = \"5s\"", "stall_timeout = \"1s\"");
+        setup.job.publish(&setup.dump[..9_000_000]);
+        setup.proxy.set_rate(600_000);
+        let done = setup.job.night(NIGHT);
+        ensure!(done.code == 0, "{done}\n{}", setup.job.log());
+        ensure!(Job::unpacked(&setup.place.local.join(NAME)) == setup.dump[..9_000_000], "another content");
+        ensure!(setup.job.log().contains("channels: 2\n"), "{}", setup.job.log());
+        Ok(())
+    });
+
     // OpenSSH demands new keys after a gigabyte; in between, a packet of one channel may be half sent.
     suite.case("connections::new_keys_are_agreed_on_while_three_channels_are_at_work", NEEDS, || {
         for keys in ["verify = \"size\"\n", "connections = 4\nverify = \"size\"\n"] {

@@ -7,6 +7,7 @@
 //! let proxy = Proxy::start(server.port());
 //! proxy.next(Plan::pass().up(Fault::ResetAfter(size / 2)));       // the next upload is cut half way, then all is well
 //! proxy.set_delay(Duration::from_millis(15));                     // 30 ms round trip, for new connections
+//! proxy.set_rate(1_000_000);                                      // a slow line towards the server, for new connections
 //! proxy.refuse(true);                                             // connection refused, until `false`
 //! wait::until("a megabyte", || proxy.bytes_up() > 1_000_000);
 //! proxy.cut_all();                                                // resets every open connection
@@ -66,6 +67,8 @@ struct Shared {
     plans: Mutex<VecDeque<Plan>>,
     always: Mutex<Plan>,
     delay: Mutex<Duration>,
+    /// Bytes per second that are taken from a client; 0 for any.
+    rate: AtomicU64,
     open: Mutex<Vec<Arc<Connection>>>,
     /// Of the last connection to the main port.
     session: Mutex<Option<Arc<Session>>>,
@@ -162,6 +165,7 @@ impl Proxy {
             plans: Mutex::default(),
             always: Mutex::default(),
             delay: Mutex::default(),
+            rate: AtomicU64::default(),
             open: Mutex::default(),
             session: Mutex::default(),
             frozen: AtomicBool::new(false),
@@ -204,6 +208,12 @@ impl Proxy {
     /// How much later each direction's bytes arrive, in connections from now on.
     pub fn set_delay(&self, delay: Duration) {
         *self.shared.delay.lock().unwrap() = delay;
+    }
+
+    /// How many bytes per second are taken from clients, in connections from now on: with hardly any buffer, so that a client
+    /// feels it at once.
+    pub fn set_rate(&self, bytes_per_second: u64) {
+        self.shared.rate.store(bytes_per_second, Ordering::SeqCst);
     }
 
     /// Closes the port (`true`) or opens it again; connections that exist stay.
@@ -320,7 +330,10 @@ impl Connection {
 
 /// Passes one connection through until it ends.
 fn pass(client: TcpStream, server: SocketAddr, session: Arc<Session>, shared: &Arc<Shared>) {
-    let delay = *shared.delay.lock().unwrap();
+    let (delay, rate) = (*shared.delay.lock().unwrap(), shared.rate.load(Ordering::SeqCst));
+    if rate > 0 {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&client, 64 << 10).expect("a socket");
+    }
     // A server that refuses shows to the client as a connection that ends at once.
     let Ok(server) = TcpStream::connect(server) else { return };
     for stream in [&client, &server] {
@@ -337,7 +350,8 @@ fn pass(client: TcpStream, server: SocketAddr, session: Arc<Session>, shared: &A
             // 64 MiB under way at most: a gigabit at half a second.
             let (into, from) = sync_channel(1024);
             let connection = &connection;
-            scope.spawn(move || receive(connection, up, fault, delay, &into));
+            let rate = if up { rate } else { 0 };
+            scope.spawn(move || receive(connection, up, fault, delay, rate, &into));
             let counter = if up { &shared.up } else { &shared.down };
             scope.spawn(move || deliver(connection, up, &from, counter, &shared.frozen));
         }
@@ -347,7 +361,7 @@ fn pass(client: TcpStream, server: SocketAddr, session: Arc<Session>, shared: &A
 }
 
 /// Reads one side, and puts what it reads into the queue with the time at which it is due.
-fn receive(connection: &Connection, up: bool, fault: Fault, delay: Duration, queue: &SyncSender<Piece>) {
+fn receive(connection: &Connection, up: bool, fault: Fault, delay: Duration, rate: u64, queue: &SyncSender<Piece>) {
     let mut source = if up { &connection.client } else { &connection.server };
     let mut buffer = vec![0; 64 * 1024];
     let session = &connection.session;
@@ -365,6 +379,9 @@ fn receive(connection: &Connection, up: bool, fault: Fault, delay: Duration, que
             }
         };
         let count = session.take(up, count);
+        if rate > 0 {
+            thread::sleep(Duration::from_secs_f64(count as f64 / rate as f64));
+        }
         if queue.send(Piece::Bytes(Instant::now() + delay, buffer[..count].to_vec())).is_err() {
             return;
         }

@@ -19,13 +19,15 @@ pub(super) struct Flusher<'a> {
     /// What had arrived when the last flush was asked for.
     asked_at: u64,
     is_underway: bool,
+    /// One has succeeded: a failure is none of the extension.
+    is_known: bool,
     is_refused: bool,
 }
 
 impl<'a> Flusher<'a> {
     /// `bytes` of the file are there already.
     pub(super) fn new(link: &'a Link, file: &'a mut File, is_openssh: bool, bytes: u64) -> Self {
-        Flusher { link, file, is_openssh, asked_at: bytes, is_underway: false, is_refused: false }
+        Flusher { link, file, is_openssh, asked_at: bytes, is_underway: false, is_known: false, is_refused: false }
     }
 
     /// Asks for a flush if it is time, and takes the answer if it is there; never waits. A failure is final: the system tells
@@ -52,7 +54,7 @@ impl<'a> Flusher<'a> {
         Ok(())
     }
 
-    /// Waits for the answer to what was asked for.
+    /// Waits for the answer to what was asked for: libssh2 would take it for that to the next question, of another file even.
     pub(super) fn finish(&mut self) -> Result<(), Wire> {
         if !self.is_underway {
             return Ok(());
@@ -75,7 +77,9 @@ impl<'a> Flusher<'a> {
     /// An extension of OpenSSH's; others say that they do not know it, or only that it failed.
     fn judge(&mut self, told: Result<(), Wire>) -> Result<(), Wire> {
         let status = told.as_ref().err().and_then(Wire::sftp_status);
-        self.is_refused = status == Some(FX_OP_UNSUPPORTED) || (status == Some(FX_FAILURE) && !self.is_openssh);
+        self.is_known |= told.is_ok();
+        self.is_refused =
+            status == Some(FX_OP_UNSUPPORTED) || (status == Some(FX_FAILURE) && !self.is_openssh && !self.is_known);
         if self.is_refused { Ok(()) } else { told }
     }
 }

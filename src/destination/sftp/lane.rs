@@ -4,7 +4,8 @@
 //! acknowledged, a round trip in which the line is idle. A request of the protocol names its offset, so there is no need to.
 //!
 //! Several lanes may share a connection. Then one thing must hold: while a packet of one of them is half sent, nobody else
-//! may send (libssh2 completes a packet only in the call that began it), and even reading may send.
+//! may send (libssh2 completes a packet only in the call that began it), and even reading may send. Asking for channels is one
+//! conversation of the whole session: a lane may be handed the channel that another one has asked for, which is as good.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -26,8 +27,7 @@ const HANDLE: u8 = 102;
 const OPEN_FLAGS: u32 = 2;
 /// The number of the request that opens the file; writes are numbered from the next one.
 const OPEN_ID: u32 = 1;
-/// Data in one request: every server must take 32 KiB (draft-ietf-secsh-filexfer-02, 3), and with its head this fits into one
-/// packet of libssh2's; whole pages.
+/// Data in one request: every server must take packets of 34,000 bytes (draft-ietf-secsh-filexfer-02, 3); whole pages.
 pub(super) const REQUEST_BYTES: usize = 28 * 1024;
 
 /// The connection that is there anyway, or one for this file only.
@@ -125,6 +125,11 @@ impl<'a> Lane<'a> {
         matches!(self.stage, Stage::Open(_))
     }
 
+    /// Whether it will never again be given bytes.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ends || self.is_closed()
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         matches!(self.stage, Stage::Closed)
     }
@@ -142,6 +147,7 @@ impl<'a> Lane<'a> {
     /// Whether the library has read something for it that it has not taken.
     pub(super) fn has_unread(&self) -> bool {
         self.link().half_sent_by().is_none()
+            && !self.has_ended()
             && self.channel.as_ref().is_some_and(|channel| channel.read_window().available > 0)
     }
 
@@ -222,9 +228,15 @@ impl<'a> Lane<'a> {
             if self.half_sent != Some(HalfSent::Reading) {
                 moved |= self.send()?;
             }
-            if self.half_sent.is_none() {
-                moved |= self.receive()?;
+            match self.half_sent {
+                None => moved |= self.receive()?,
+                // The half packet may be one of a key exchange, which only reading goes on with.
+                Some(HalfSent::Writing) if !moved => moved |= self.receive_beside()?,
+                Some(_) => {}
             }
+        }
+        if moved {
+            self.link().has_moved();
         }
         if moved || !self.is_busy() {
             self.moved_at = Instant::now();
@@ -232,14 +244,17 @@ impl<'a> Lane<'a> {
         Ok(moved)
     }
 
-    /// Calls the library; `None` if it would have to wait.
+    /// Calls the library, and records whether it left a packet half sent; `None` if it would have to wait.
     fn ask<T>(
         &mut self,
         half: HalfSent,
         operation: impl FnOnce(&mut Option<Channel>, &Link) -> Result<Option<T>, Wire>,
     ) -> Result<Option<T>, Wire> {
         let link = self.over.link();
-        let told = operation(&mut self.channel, link)?;
+        let told = operation(&mut self.channel, link).inspect_err(|_| {
+            self.half_sent = None;
+            link.set_half_sent_by(None);
+        })?;
         let directions = link.session.block_directions();
         let blocked = told.is_none() && matches!(directions, BlockDirections::Outbound | BlockDirections::Both);
         self.half_sent = blocked.then_some(half);
@@ -275,15 +290,17 @@ impl<'a> Lane<'a> {
         let closed = self.ask(HalfSent::Other, |channel, link| match channel {
             Some(channel) => link.try_run(|| channel.close()),
             None => Ok(Some(())),
-        })?;
-        if closed.is_some() {
+        });
+        // One attempt: a channel that cannot even be closed is nobody's any more.
+        if !matches!(closed, Ok(None)) {
             self.stage = Stage::Closed;
         }
-        Ok(closed.is_some())
+        Ok(closed?.is_some())
     }
 
     fn send(&mut self) -> Result<bool, Wire> {
         let mut moved = false;
+        let completes = self.half_sent == Some(HalfSent::Writing);
         while self.sent < self.outgoing.len() {
             let outgoing = std::mem::take(&mut self.outgoing);
             let rest = &outgoing[self.sent..];
@@ -296,11 +313,24 @@ impl<'a> Lane<'a> {
                 Some(count) if count > 0 => {
                     self.sent += count;
                     moved = true;
+                    // On a slow line every packet is half sent for a while: the other lanes have waited for this one.
+                    if completes {
+                        break;
+                    }
                 }
                 _ => break,
             }
         }
         Ok(moved)
+    }
+
+    /// Receives while a packet of this lane's stays half sent. What reading itself would have to send waits as well: libssh2
+    /// sees that another packet is under way, and says that it must be called again.
+    fn receive_beside(&mut self) -> Result<bool, Wire> {
+        let received = self.receive();
+        self.half_sent = Some(HalfSent::Writing);
+        self.link().set_half_sent_by(Some(self.number));
+        received
     }
 
     fn receive(&mut self) -> Result<bool, Wire> {
@@ -316,10 +346,11 @@ impl<'a> Lane<'a> {
             })?;
             match read {
                 None => return Ok(moved),
-                Some(0) => {
+                Some(0) if self.is_open() => {
                     self.link().hang_up();
                     return Err(Wire::Gone);
                 }
+                Some(0) => return Err(closed_at_once()),
                 Some(count) => {
                     moved = true;
                     self.incoming.extend_from_slice(&buffer[..count]);
@@ -359,7 +390,8 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Begins to end it in good order, when everything was acknowledged; [`step`](Lane::step) until it is closed.
+    /// Begins to end it in good order, when everything was acknowledged or it cannot be opened; [`step`](Lane::step) until it is
+    /// closed.
     pub(super) fn close(&mut self) {
         match &self.over {
             Over::Borrowed(_) => self.ends = true,
@@ -420,6 +452,10 @@ fn status_of(body: &[u8]) -> Result<(), Wire> {
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+fn closed_at_once() -> Wire {
+    ssh2::Error::new(ErrorCode::Session(ERROR_SFTP_PROTOCOL), "the server closed the channel at once").into()
 }
 
 fn nonsense() -> Wire {

@@ -34,7 +34,7 @@ const WORTH_BYTES: u64 = 4 << 20;
 /// How far one channel may be ahead of another: more than what is on its way anyway, so that only a stall is waited for.
 pub(super) const SPAN_BYTES: u64 = 32 << 20;
 /// The longest sleep between two looks at the interrupt.
-const SLICE: Duration = Duration::from_millis(250);
+const SLICE: Duration = Duration::from_millis(50);
 /// The same while a channel is being opened: another one may have read what it waits for.
 const OPENING_SLICE: Duration = Duration::from_millis(5);
 /// How long an upload that is given up may still use the lines.
@@ -43,6 +43,8 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(3);
 /// Why it failed, before anybody has looked for the reason behind a server's plain `failure`.
 pub(super) enum Trouble {
     Wire(Wire),
+    /// Flushing failed, for whatever reason but want of space.
+    Flush(Wire),
     Error(DestinationError),
     /// The server gives no further channel; nothing was sent.
     NoChannel,
@@ -101,12 +103,13 @@ pub(super) fn send<'a>(
     let mut work = Work { lanes, path, read_up_to: offset };
     let sent = work.run(flusher, feed, &coming, lines);
     if sent.is_err() {
-        work.settle();
+        work.settle(flusher);
     }
     *certain = work.certain();
     sent?;
-    let connections = 1 + work.lanes.iter().filter(|lane| !lane.is_borrowed()).count();
-    tracing::debug!("sent by several writers: connections: {connections}, channels: {}", work.lanes.len());
+    let open = || work.lanes.iter().filter(|lane| lane.is_open());
+    let connections = 1 + open().filter(|lane| !lane.is_borrowed()).count();
+    tracing::debug!("sent by several writers: connections: {connections}, channels: {}", open().count());
     work.close(lines.timeouts.stall).map_err(Trouble::Wire)
 }
 
@@ -174,13 +177,14 @@ impl<'a> Work<'a> {
             }
             let mut moved = self.hand_out(feed, &mut block)?;
             moved |= self.step()?;
-            if self.lanes.is_empty() {
+            if self.lanes.iter().all(Lane::has_ended) {
                 return Err(Trouble::NoChannel);
             }
-            if feed.left() == 0 && self.lanes.iter().all(|lane| lane.outstanding_bytes() == 0) {
-                return flusher.finish().map_err(Trouble::Wire);
+            let is_done = |lane: &Lane<'_>| lane.outstanding_bytes() == 0 && !lane.is_half_sent();
+            if feed.left() == 0 && self.lanes.iter().all(is_done) {
+                return flusher.finish().map_err(Trouble::Flush);
             }
-            flusher.step(self.certain()).map_err(Trouble::Wire)?;
+            flusher.step(self.certain()).map_err(Trouble::Flush)?;
             if !moved {
                 self.wait(lines.timeouts.stall).map_err(Trouble::Wire)?;
             }
@@ -190,8 +194,7 @@ impl<'a> Work<'a> {
     /// Lets each lane move; one that cannot be opened is done without, as long as there is another.
     fn step(&mut self) -> Result<bool, Trouble> {
         let mut moved = false;
-        let mut index = 0;
-        while let Some(lane) = self.lanes.get_mut(index) {
+        for lane in &mut self.lanes {
             match lane.step() {
                 Ok(stepped) => moved |= stepped,
                 Err(wire) if lane.is_open() || (lane.is_borrowed() && wire.kind() == ErrorKind::Unreachable) => {
@@ -200,12 +203,11 @@ impl<'a> Work<'a> {
                 Err(wire) => {
                     let which = if lane.is_borrowed() { "channel" } else { "connection" };
                     tracing::info!("a further {which} could not be opened, going on without it: {wire}");
-                    self.lanes.remove(index);
+                    // Not dropped, which could leave a packet half sent.
+                    lane.close();
                     moved = true;
-                    continue;
                 }
             }
-            index += 1;
         }
         Ok(moved)
     }
@@ -232,10 +234,13 @@ impl<'a> Work<'a> {
         Ok(given)
     }
 
-    /// Waits until something can move; an error once a lane has waited for longer than `limit`.
+    /// Waits until something can move; an error once a lane has waited for longer than `limit` while nothing moved on its
+    /// connection. On a slow line lanes wait for each other; one whose process at the server hangs is noticed all the same, as
+    /// the others may be ahead of it by [`SPAN_BYTES`] only.
     fn wait(&self, limit: Duration) -> Result<(), Wire> {
         self.wait_a_slice(SLICE)?;
-        match self.lanes.iter().find(|lane| lane.is_busy() && lane.moved_at().elapsed() >= limit) {
+        let moved_at = |lane: &Lane<'_>| lane.moved_at().max(lane.link().moved_at());
+        match self.lanes.iter().find(|lane| lane.is_busy() && moved_at(lane).elapsed() >= limit) {
             Some(stalled) => {
                 stalled.link().hang_up();
                 Err(Wire::Stalled(limit))
@@ -259,11 +264,13 @@ impl<'a> Work<'a> {
     /// Lets what is on its way arrive before an upload is given up: less must be sent again, nothing arrives after the caller has
     /// tidied up, and a packet that was cut in two would spoil the first connection, over which that happens. A connection
     /// that is too slow for that is lost.
-    fn settle(&mut self) {
+    fn settle(&mut self, flusher: &mut Flusher<'_>) {
         let end = Instant::now() + SETTLE_LIMIT;
         let mut alive = vec![true; self.lanes.len()];
         loop {
             let mut moved = false;
+            // Takes what it waits for, asks for nothing new.
+            let _ = flusher.step(0);
             for (lane, alive) in self.lanes.iter_mut().zip(&mut alive).filter(|(_, alive)| **alive) {
                 match lane.step() {
                     Ok(stepped) => moved |= stepped,
@@ -285,6 +292,9 @@ impl<'a> Work<'a> {
         for lane in self.lanes.iter().filter(|lane| in_pieces(lane)) {
             lane.link().hang_up();
         }
+        if let Err(wire) = flusher.finish() {
+            tracing::debug!("a flush failed beside the upload: {wire}");
+        }
     }
 
     /// Begins to end the lanes in good order; the first connection goes on.
@@ -292,11 +302,13 @@ impl<'a> Work<'a> {
         self.lanes.iter_mut().for_each(Lane::close);
         loop {
             for lane in &mut self.lanes {
-                lane.step()?;
+                if let Err(wire) = lane.step() {
+                    tracing::debug!("a channel could not be closed: {wire}");
+                }
             }
             // Somebody else is about to use the connection.
             if !self.lanes.iter().any(Lane::is_half_sent) {
-                return Ok(Closing { work: self, stall });
+                return Ok(Closing { work: self });
             }
             self.wait(stall)?;
         }
@@ -310,22 +322,25 @@ impl<'a> Work<'a> {
 /// Channels that are told to close, while something else is asked for.
 pub(super) struct Closing<'a> {
     work: Work<'a>,
-    stall: Duration,
 }
 
 impl Closing<'_> {
-    /// Waits for the last one.
-    pub(super) fn finish(mut self) -> Result<(), Wire> {
-        loop {
+    /// Waits for the last one, but not for long: the file is whole and flushed without a server's farewell.
+    pub(super) fn finish(mut self) {
+        let end = Instant::now() + SETTLE_LIMIT;
+        while Instant::now() < end {
             let mut moved = false;
             for lane in &mut self.work.lanes {
-                moved |= lane.step()?;
+                match lane.step() {
+                    Ok(stepped) => moved |= stepped,
+                    Err(wire) => return tracing::debug!("a channel could not be closed: {wire}"),
+                }
             }
             if self.work.lanes.iter().all(Lane::is_closed) {
-                return Ok(());
+                return;
             }
-            if !moved {
-                self.work.wait(self.stall)?;
+            if !moved && let Err(wire) = self.work.wait_a_slice(SLICE) {
+                return tracing::debug!("a channel could not be closed: {wire}");
             }
         }
     }
@@ -335,8 +350,10 @@ impl Trouble {
     /// As an error of the destination, when there is no more to say about it.
     pub(super) fn during(self, what: String) -> DestinationError {
         match self {
-            Trouble::Wire(Wire::Interrupted) => DestinationError::new(ErrorKind::Local, what).caused_by(Interrupted),
-            Trouble::Wire(wire) => wire.during(what),
+            Trouble::Wire(Wire::Interrupted) | Trouble::Flush(Wire::Interrupted) => {
+                DestinationError::new(ErrorKind::Local, what).caused_by(Interrupted)
+            }
+            Trouble::Wire(wire) | Trouble::Flush(wire) => wire.during(what),
             Trouble::Error(error) => error,
             Trouble::NoChannel => {
                 DestinationError::new(ErrorKind::Other, what).caused_by("the server gives no further channel")

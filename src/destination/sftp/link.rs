@@ -27,8 +27,10 @@ pub(super) struct Link {
     socket: TcpStream,
     limit: Cell<Duration>,
     gone: Cell<bool>,
-    /// Which lane has a packet half sent.
+    /// Which lane, or the flusher, has a packet half sent.
     half_sent_by: Cell<Option<u32>>,
+    /// When one of its lanes last moved.
+    moved_at: Cell<Instant>,
     interrupt: Interrupt,
 }
 
@@ -55,11 +57,20 @@ impl Link {
             limit: Cell::new(limit),
             gone: Cell::new(false),
             half_sent_by: Cell::new(None),
+            moved_at: Cell::new(Instant::now()),
             interrupt: interrupt.clone(),
         })
     }
 
-    /// The lane that alone may use the connection, as only it can complete the packet that it has begun.
+    pub(super) fn moved_at(&self) -> Instant {
+        self.moved_at.get()
+    }
+
+    pub(super) fn has_moved(&self) {
+        self.moved_at.set(Instant::now());
+    }
+
+    /// The lane (or the flusher) that alone may use the connection, as only it can complete the packet that it has begun.
     pub(super) fn half_sent_by(&self) -> Option<u32> {
         self.half_sent_by.get()
     }

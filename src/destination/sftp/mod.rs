@@ -139,6 +139,8 @@ impl SftpDestination {
         let path = self.path_of(name)?;
         let len_bytes = source.len_bytes();
         let mut feed = Feed::start(source, offset)?;
+        // Whoever was cut off before may still be writing.
+        *certain = Some(offset);
         let flags = match offset {
             0 => OpenFlags::WRITE | OpenFlags::TRUNCATE,
             _ => OpenFlags::WRITE,
@@ -171,7 +173,9 @@ impl SftpDestination {
         feed.finish()?;
         *certain = None;
         flusher.flush().map_err(|wire| wire.during(what()))?;
-        closing.map_or(Ok(()), Closing::finish).map_err(|wire| wire.during(what()))?;
+        if let Some(closing) = closing {
+            closing.finish();
+        }
         self.link.run(|| file.close()).map_err(|wire| wire.during(what()))?;
         let held = self.look_at(&path).map_err(|wire| wire.during(what()))?.and_then(|found| found.size);
         if held != Some(len_bytes) {
