@@ -134,6 +134,7 @@ impl Wire {
             Wire::Refused(reply) => reply.kind(),
             Wire::Stalled(_) | Wire::NoData(_) | Wire::Broken(_) => ErrorKind::Unreachable,
             Wire::Tls(rustls::Error::InvalidCertificate(_)) => ErrorKind::Untrusted,
+            Wire::Tls(error) if left_tls(error) => ErrorKind::Unreachable,
             Wire::Tls(_) | Wire::Nonsense(_) | Wire::Unsendable(_) => ErrorKind::Other,
         }
     }
@@ -170,6 +171,12 @@ impl Wire {
     }
 }
 
+/// Whether TLS ended in the middle of it: vsftpd says `500 OOPS: child died` in clear when a process of its is gone, as after
+/// a cut of the second connection. A handshake that fails in this way has an error of its own (`tls::failed`).
+fn left_tls(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::InvalidMessage(_) | rustls::Error::DecryptError)
+}
+
 /// A refusal that can only be one of rights, whatever its words.
 pub(super) fn denied(what: impl Into<String>, reply: Reply) -> DestinationError {
     let error = DestinationError::new(ErrorKind::PermissionDenied, what).caused_by(Wire::Refused(reply));
@@ -184,6 +191,7 @@ impl fmt::Display for Wire {
             }
             Wire::Refused(reply) => write!(f, "the server answered `{}`", reply.words),
             Wire::Stalled(limit) => write!(f, "no byte moved for {} s", limit.as_secs_f32()),
+            Wire::Tls(error) if left_tls(error) => write!(f, "the server went on without TLS: {error}"),
             Wire::Tls(error) => write!(f, "{error}"),
             Wire::NoData(words) | Wire::Nonsense(words) | Wire::Unsendable(words) => f.write_str(words),
             Wire::Broken(error) => write!(f, "{error}"),
@@ -231,6 +239,15 @@ mod tests {
     fn reply(text: &str) -> Wire {
         let code: u32 = text[..3].parse().unwrap();
         Wire::Refused(Reply::of(&Response::new(Status::from(code), format!("{text}\r\n").into_bytes())))
+    }
+
+    #[test]
+    fn words_in_clear_in_the_middle_of_tls_are_a_broken_connection() {
+        let left = Wire::Tls(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType));
+        assert_eq!(left.kind(), ErrorKind::Unreachable);
+        assert!(left.to_string().starts_with("the server went on without TLS: "), "{left}");
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert_eq!(Wire::Tls(unknown).kind(), ErrorKind::Untrusted);
     }
 
     #[test]
