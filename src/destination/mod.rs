@@ -227,9 +227,11 @@ pub trait Destination: Send {
     ///
     /// With `offset` 0 an older file of that name is replaced; otherwise the file must hold exactly the `offset` first bytes
     /// and [`Capabilities::resume`] must be true. The bytes of the file afterwards must be `source.len_bytes()`, else this
-    /// fails; a source that ends before or goes on after its length is a failure too. On error what was written may remain under `name`: callers use a name that does not count, see
-    /// [`crate::publish`]. What remains is a beginning of `source`, unless the error's
-    /// [`certain_bytes`](DestinationError::certain_bytes) say that only a part of it is.
+    /// fails; a source that ends before or goes on after its length is a failure too.
+    ///
+    /// On error what was written may remain under `name`: callers use a name that does not count, see [`crate::publish`].
+    /// What remains is a beginning of `source`, unless the error's [`certain_bytes`](DestinationError::certain_bytes) say
+    /// that only a part of it is.
     ///
     /// # Errors
     /// `Auth`, `PermissionDenied` and `NoSpace` are permanent; `Unreachable` is worth a retry.

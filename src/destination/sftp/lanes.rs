@@ -85,8 +85,8 @@ fn spread(bytes: u64, connections: u32) -> Option<(u32, u32)> {
     (worth > 1).then_some((worth.min(CHANNELS), worth.min(connections).saturating_sub(1)))
 }
 
-/// Writes what `feed` has, from `offset` on, into the file at `path`, which exists and which `flusher` flushes now and then. `certain` is kept at the number of bytes
-/// from the file's beginning that were acknowledged without a gap.
+/// Writes what `feed` has, from `offset` on, into the file at `path`, which exists and which `flusher` flushes now and then.
+/// `certain` is kept at the number of bytes from the file's beginning that were acknowledged without a gap.
 ///
 /// Afterwards nothing is on its way any more, but over connections that are lost; the channels are closing.
 pub(super) fn send<'a>(
