@@ -171,8 +171,8 @@ impl Wire {
     }
 }
 
-/// Whether TLS ended in the middle of it: vsftpd says `500 OOPS: child died` in clear when a process of its is gone, as after
-/// a cut of the second connection. A handshake that fails in this way has an error of its own (`tls::failed`).
+/// Whether TLS ended in the middle of it. Seen at vsftpd after a cut of the second connection, on a busy machine; supposedly
+/// its `500 OOPS` in clear, the bytes themselves were not seen. A handshake that fails in this way has an error of its own (`tls::failed`).
 fn left_tls(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::InvalidMessage(_) | rustls::Error::DecryptError)
 }
