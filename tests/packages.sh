@@ -36,5 +36,26 @@ zopfli zopfli
 libdeflate-gzip libdeflate-tools
 valgrind valgrind
 vsftpd vsftpd
+dropbear dropbear-bin
+lighttpd lighttpd
+rclone rclone
+sshfs sshfs
+ip iproute2
 END
+}
+
+# FTP servers of which Debian installs one at a time: these are unpacked into target/test-servers, beside `vsftpd`.
+unpacked_packages() {
+    printf '%s\n' proftpd-core proftpd-mod-crypto pure-ftpd
+}
+
+# The libraries that those need.
+unpacked_libraries() {
+    printf '%s\n' libhiredis0.14 libmemcached11 libmemcachedutil2 libpcre2-posix3 libsodium23
+}
+
+# Python's servers and clients, in a virtual environment of their own.
+python_packages() {
+    printf '%s\n' aiosmtpd==1.4.6 asyncssh==2.24.1 cheroot==11.1.2 'moto[server]==5.2.5' paramiko==5.1.0 pyftpdlib==2.2.0 \
+        pyOpenSSL==26.4.0 wsgidav==4.4.0
 }

@@ -26,6 +26,11 @@ done < <(packages)
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 compgen -G '/usr/lib/*/ganesha/libfsalvfs.so' >/dev/null || missing+=(nfs-ganesha-vfs)
 [ -e /usr/lib/nginx/modules/ngx_http_dav_ext_module.so ] || missing+=(libnginx-mod-http-dav-ext)
+[ -e /usr/lib/lighttpd/mod_webdav.so ] || missing+=(lighttpd-mod-webdav)
+servers=$PWD/target/test-servers
+if [ ! -x "$servers/usr/sbin/proftpd" ]; then
+    while read -r package; do missing+=("$package"); done < <(unpacked_libraries)
+fi
 python=/usr/bin/python3
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 
@@ -51,12 +56,23 @@ if [ "${#missing[@]}" -gt 0 ]; then
     fi
 fi
 
+if [ ! -x "$servers/usr/sbin/proftpd" ] || [ ! -x "$servers/usr/sbin/pure-ftpd" ]; then
+    say "unpacking $(unpacked_packages | xargs)"
+    rm -rf "$servers"
+    mkdir -p "$servers/packages"
+    # apt downloads as a user of its own where it may; a directory of ours is none of its business.
+    (cd "$servers/packages" && unpacked_packages | xargs apt-get -qq -o APT::Sandbox::User=root download)
+    for package in "$servers"/packages/*.deb; do dpkg-deb -x "$package" "$servers"; done
+    rm -r "$servers/packages"
+fi
+export ARCHIVE_TEST_SERVERS="$servers"
+
 venv=$PWD/target/test-venv
-if ! "$venv/bin/python" -c 'import OpenSSL, aiosmtpd, pyftpdlib' 2>/dev/null; then
+if ! "$venv/bin/python" -c 'import OpenSSL, aiosmtpd, asyncssh, cheroot, moto, paramiko, pyftpdlib, wsgidav' 2>/dev/null; then
     say "making $venv"
     rm -rf "$venv"
     "$python" -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check aiosmtpd==1.4.6 pyftpdlib==2.2.0 pyOpenSSL==26.4.0
+    python_packages | xargs "$venv/bin/pip" install --quiet --disable-pip-version-check
 fi
 export ARCHIVE_TEST_PYTHON="$venv/bin/python"
 

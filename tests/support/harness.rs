@@ -56,6 +56,11 @@ pub enum Need {
     Root,
     /// nfs-ganesha with its exports of plain directories, and a portmapper: root, and the right to mount.
     Ganesha,
+    /// A Python module of `target/test-venv`, which `tests/run.sh` makes.
+    Python(&'static str),
+    /// A server of `target/test-servers`, where `tests/run.sh` unpacks what Debian does not install side by side; see
+    /// [`unpacked_server`]. Root, as each of them serves accounts.
+    Unpacked(&'static str),
     /// Any program on the `PATH` (or in `/usr/sbin`), and the Debian package that has it.
     Program(&'static str, &'static str),
 }
@@ -85,7 +90,9 @@ impl Need {
                 .or_else(|| program("useradd", "passwd"))
                 .or_else(|| program("chpasswd", "passwd")),
             Self::SshAgent => program("ssh-agent", "openssh-client"),
-            Self::PyFtpd => super::pyftpd::missing(),
+            Self::PyFtpd => {
+                super::python::module_missing("pyftpdlib").or_else(|| super::python::module_missing("OpenSSL"))
+            }
             Self::Vsftpd => program("vsftpd", "vsftpd")
                 .or_else(|| Self::Root.missing())
                 .or_else(|| program("useradd", "passwd"))
@@ -95,7 +102,7 @@ impl Need {
                     (!configured).then(|| "`/etc/pam.d/vsftpd` is missing (package `vsftpd`)".to_owned())
                 }),
             Self::Tmpfs => Self::Root.missing().or_else(cannot_mount),
-            Self::Smtp => super::smtp::python_missing(),
+            Self::Smtp => super::python::module_missing("aiosmtpd"),
             Self::Apache => {
                 program("apache2", "apache2").or_else(|| is_root().then(|| program("useradd", "passwd")).flatten())
             }
@@ -118,6 +125,11 @@ impl Need {
                     let missing = || "nfs-ganesha cannot export directories (package `nfs-ganesha-vfs`)".to_owned();
                     (!libraries.any(|library| library.exists())).then(missing)
                 }),
+            Self::Python(module) => super::python::module_missing(module),
+            Self::Unpacked(name) => Self::Root.missing().or_else(|| {
+                let missing = || format!("`{name}` is missing (`tests/run.sh` unpacks it into `target/test-servers`)");
+                unpacked_server(name).is_none().then(missing)
+            }),
             Self::Program(name, package) => program(name, package),
         }
     }
@@ -177,6 +189,13 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
         .map(|directory| directory.join(name))
         .find(|candidate| candidate.is_file())
+}
+
+/// A server of `target/test-servers`, by its name in `usr/sbin`.
+pub fn unpacked_server(name: &str) -> Option<PathBuf> {
+    let servers = std::env::var_os("ARCHIVE_TEST_SERVERS")
+        .map_or_else(|| repository().join("target/test-servers"), PathBuf::from);
+    Some(servers.join("usr/sbin").join(name)).filter(|path| path.is_file())
 }
 
 /// Whether the tests run as root.

@@ -19,6 +19,7 @@ pub mod harness;
 pub mod https;
 pub mod proxy;
 pub mod pyftpd;
+pub mod python;
 pub mod rsyncd;
 #[cfg(feature = "s3")]
 pub mod s3;

@@ -4,12 +4,11 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
 use super::harness::repository;
-use super::smtp::python;
+use super::python::python;
 use super::tls::Authority;
 use super::wait;
 
@@ -74,19 +73,4 @@ impl Drop for PyFtpd {
         let _already_gone = self.child.kill();
         let _already_waited = self.child.wait();
     }
-}
-
-/// Why there is no Python with pyftpdlib, if there is none.
-pub fn missing() -> Option<String> {
-    static MISSING: OnceLock<Option<String>> = OnceLock::new();
-    MISSING
-        .get_or_init(|| {
-            let works = python().is_some_and(|python| {
-                let import =
-                    Command::new(python).args(["-c", "import pyftpdlib, OpenSSL"]).stderr(Stdio::null()).status();
-                import.is_ok_and(|status| status.success())
-            });
-            (!works).then(|| "Python with `pyftpdlib` is missing (`tests/run.sh` makes `target/test-venv`)".to_owned())
-        })
-        .clone()
 }

@@ -13,12 +13,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::harness::{repository, run};
+use super::python::python;
 use super::tls::Leaf;
 use super::wait;
 
@@ -282,26 +283,6 @@ fn decode(path: &Path) -> Mail {
     let python = python().expect("the case names Need::Smtp");
     let text = run(Command::new(python).arg(script()).arg("--decode").arg(path));
     serde_json::from_str(&text).expect("written by our script")
-}
-
-/// Why there is no Python with aiosmtpd, if there is none.
-pub fn python_missing() -> Option<String> {
-    static MISSING: OnceLock<Option<String>> = OnceLock::new();
-    MISSING
-        .get_or_init(|| {
-            let works = python().is_some_and(|python| {
-                let import = Command::new(python).args(["-c", "import aiosmtpd"]).stderr(Stdio::null()).status();
-                import.is_ok_and(|status| status.success())
-            });
-            (!works).then(|| "Python with `aiosmtpd` is missing (`tests/run.sh` makes `target/test-venv`)".to_owned())
-        })
-        .clone()
-}
-
-/// The interpreter with what `tests/run.sh` has installed.
-pub fn python() -> Option<PathBuf> {
-    let given = std::env::var_os("ARCHIVE_TEST_PYTHON").map(PathBuf::from);
-    given.or_else(|| Some(repository().join("target/test-venv/bin/python"))).filter(|path| path.exists())
 }
 
 fn script() -> PathBuf {
