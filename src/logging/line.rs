@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::Level;
 
+use crate::text::{is_unsafe, one_line, visible};
+
 /// What a line says, redacted already.
 #[derive(Debug)]
 pub(super) struct Record<'a> {
@@ -86,34 +88,7 @@ impl Record<'_> {
 }
 
 fn is_bare(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !is_hostile(c) && c != '"' && c != '=')
-}
-
-/// Control characters, and those that reorder text or end lines in some programs (UAX #9, U+2028, U+2029).
-fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
-fn escape(c: char, out: &mut String) {
-    match c {
-        '\t' => out.push(' '),
-        c => out.extend(c.escape_unicode()),
-    }
-}
-
-/// The text with line feeds kept and every other control character made visible.
-pub fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.replace("\r\n", "\n").trim_end_matches('\n').chars() {
-        if c == '\n' || !is_hostile(c) { out.push(c) } else { escape(c, &mut out) }
-    }
-    out
-}
-
-/// The text on one line: line breaks become a space, every other control character is made visible.
-pub fn one_line(text: &str) -> String {
-    visible(text).lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !is_unsafe(c) && c != '"' && c != '=')
 }
 
 fn indented(text: &str) -> String {

@@ -28,7 +28,6 @@ use crate::text::Text;
 use kept::Kept;
 use layer::{Fields, RunLayer};
 use line::Record;
-pub use line::{one_line, visible};
 pub use redact::{REDACTED, Redactor};
 
 /// What the terminal shows of the log. The run's result is printed by others; by default the log adds nothing to it.

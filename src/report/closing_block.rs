@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{FailureReport, RunReport, Status};
-use crate::logging::one_line;
 use crate::text::Language;
+use crate::text::one_line;
 use crate::units::show_duration;
 
 /// What the log ends with; several lines after a failure, without a final line feed.

@@ -16,8 +16,8 @@ use super::{RunReport, Status};
 use super::{html, text};
 use crate::config::settings::{AttachLog, MailSettings, MailTransport, When};
 use crate::interrupt::Interrupt;
-use crate::logging::one_line;
 use crate::text::Language;
+use crate::text::one_line;
 
 /// Pauses between the attempts; one more attempt than pauses.
 const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];

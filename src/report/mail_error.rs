@@ -12,9 +12,9 @@ use lettre::transport::smtp;
 
 use crate::config::settings::{SmtpSecurity, SmtpSettings};
 use crate::error::Hinted;
-use crate::logging::one_line;
 use crate::text;
 use crate::text::Text;
+use crate::text::one_line;
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use super::summary::where_it_failed;
 use super::{
     DestinationReport, DestinationResult, FailureReport, RunReport, Status, StepOutcome, StepReport, VerifiedBy,
 };
-use crate::logging::one_line;
 use crate::text::Language;
+use crate::text::one_line;
 use crate::units::show_date;
 
 /// Everything the mail says.

@@ -3,8 +3,8 @@
 use super::phrase::{archives, colon, size};
 use super::{DestinationReport, DestinationResult, FailureReport, RunReport};
 use crate::exit_code::ExitCode;
-use crate::logging::one_line;
 use crate::step::Step;
+use crate::text::one_line;
 use crate::text::{Language, Text};
 use crate::units::show_date;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::page::{page, step_mark};
 use super::{FailureReport, RunReport, Status, StepOutcome, StepReport};
-use crate::logging::one_line;
 use crate::text::Language;
+use crate::text::one_line;
 use crate::units::show_duration;
 
 struct Paint(bool);

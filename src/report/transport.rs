@@ -18,7 +18,7 @@ use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use super::mail::OutgoingMail;
 use super::mail_error::{MailError, MailErrorKind, reply_of};
 use crate::config::settings::{SmtpSecurity, SmtpSettings};
-use crate::logging::one_line;
+use crate::text::one_line;
 
 /// How long `sendmail` may take to queue a mail.
 const SENDMAIL_TIMEOUT: Duration = Duration::from_secs(60);
