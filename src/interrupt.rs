@@ -6,15 +6,54 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::exit_code::ExitCode;
 
-/// A handle on the question "has somebody asked us to stop?"; clones ask the same one.
+/// A handle on the question "must this stop?"; clones ask the same one. A handle made by [`Interrupt::with_time_limit`] also
+/// ends at a moment of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
     signal: Arc<AtomicUsize>,
+    limit: Option<TimeLimit>,
+}
+
+/// A moment at which work has to end, and the limit that set it.
+#[derive(Clone, Copy, Debug)]
+struct TimeLimit {
+    end: Instant,
+    limit: Duration,
+}
+
+/// The error that [`Interrupt::check`] gives once `time_limit` is over, inside an [`io::Error`].
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimitReached(
+    /// The whole limit.
+    pub Duration,
+);
+
+impl std::fmt::Display for TimeLimitReached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the time limit of {} is over", crate::units::show_duration(self.0, crate::text::Language::En))
+    }
+}
+
+impl std::error::Error for TimeLimitReached {}
+
+/// Whether an error, or one of its causes, is [`TimeLimitReached`].
+pub fn is_time_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut layer = Some(error);
+    while let Some(cause) = layer {
+        // An `io::Error` shows the source of what it holds, not what it holds.
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if cause.is::<TimeLimitReached>() || inner.is_some_and(|inner| is_time_limit(inner)) {
+            return true;
+        }
+        layer = cause.source();
+    }
+    false
 }
 
 /// The error that [`Interrupt::check`] gives, inside an [`io::Error`].
@@ -49,6 +88,22 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// The same question with an end of its own: [`check`](Interrupt::check) fails with [`TimeLimitReached`] once `limit` is over.
+    /// Where a limit applies already, the earlier end counts.
+    pub fn with_time_limit(&self, limit: Duration) -> Interrupt {
+        let own = Instant::now().checked_add(limit).map(|end| TimeLimit { end, limit });
+        let limit = match (self.limit, own) {
+            (Some(outer), Some(own)) if outer.end <= own.end => Some(outer),
+            (outer, own) => own.or(outer),
+        };
+        Interrupt { signal: Arc::clone(&self.signal), limit }
+    }
+
+    /// The time until the limit of [`with_time_limit`](Interrupt::with_time_limit), for code that has to give a wait its length; `None` without a limit.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.limit.map(|limit| limit.end.saturating_duration_since(Instant::now()))
+    }
+
     /// Does what SIGTERM does, for whoever has another reason to stop.
     pub fn stop(&self) {
         self.signal.store(usize::from(ExitCode::Terminated.code()), Ordering::Relaxed);
@@ -69,14 +124,33 @@ impl Interrupt {
         self.signal.store(usize::from(code.code()), Ordering::Relaxed);
     }
 
-    /// Fails once a signal has come.
+    /// Fails once a signal has come or the time limit is over.
     ///
     /// # Errors
-    /// An [`io::Error`] that holds [`Interrupted`].
+    /// An [`io::Error`] that holds [`Interrupted`] or [`TimeLimitReached`].
     pub fn check(&self) -> io::Result<()> {
-        match self.exit_code() {
-            None => Ok(()),
-            Some(_) => Err(io::Error::other(Interrupted)),
+        match (self.exit_code(), self.limit) {
+            (Some(_), _) => Err(io::Error::other(Interrupted)),
+            (None, Some(TimeLimit { end, limit })) if Instant::now() >= end => {
+                Err(io::Error::other(TimeLimitReached(limit)))
+            }
+            (None, _) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_limit_ends_its_own_handle_and_no_other() {
+        let interrupt = Interrupt::default();
+        let limited = interrupt.with_time_limit(Duration::ZERO);
+        let error = anyhow::Error::new(limited.check().unwrap_err()).context("reading");
+        assert!(is_time_limit(error.as_ref()), "{error:#}");
+        assert!(limited.with_time_limit(Duration::from_secs(60)).check().is_err(), "the earlier end counts");
+        assert!(interrupt.check().is_ok() && interrupt.with_time_limit(Duration::MAX).check().is_ok());
+        assert!(limited.exit_code().is_none(), "it is no signal");
     }
 }

@@ -68,6 +68,9 @@ impl Settings {
     }
 }
 
+/// `time_limit` where the config does not say.
+pub const TIME_LIMIT: Duration = Duration::from_secs(12 * 3600);
+
 /// `[source]`: where the zip comes from, and what may go wrong on the way.
 #[derive(Clone, Debug)]
 pub struct SourceSettings {
@@ -91,8 +94,10 @@ pub struct SourceSettings {
     pub allow_http: bool,
     /// `connect_timeout`
     pub connect_timeout: Duration,
-    /// `stall_timeout`: how long no byte may move.
+    /// `stall_timeout`: within this time at least 4 KiB must arrive, or all that is left.
     pub stall_timeout: Duration,
+    /// `time_limit`: for the download as a whole, every attempt included.
+    pub time_limit: Duration,
     /// `retries`: further attempts after the first.
     pub retries: u32,
     /// `max_download`, bytes.
@@ -213,8 +218,10 @@ pub struct DestinationSettings {
     pub bandwidth_limit: Option<u64>,
     /// `connect_timeout`
     pub connect_timeout: Duration,
-    /// `stall_timeout`: how long no byte may move, in any phase.
+    /// `stall_timeout`: within this time at least 4 KiB must move, or all that is left, in any phase.
     pub stall_timeout: Duration,
+    /// `time_limit`: for everything that one run does at this destination.
+    pub time_limit: Duration,
     /// `retries`: further attempts after the first.
     pub retries: u32,
     /// `retention`; without it nothing is ever purged.

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::reader::{Item, Table};
 use super::secret::{self, Secret};
-use super::settings::{ClientCert, HttpAuth, SourceSettings};
+use super::settings::{self, ClientCert, HttpAuth, SourceSettings};
 
 /// Request headers that the download sets itself; a second one would break resuming or the length check.
 const OUR_HEADERS: [&str; 9] = [
@@ -53,6 +53,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<SourceSettings> {
         allow_http,
         connect_timeout: table.duration("connect_timeout", Duration::from_secs(15)),
         stall_timeout: table.duration("stall_timeout", Duration::from_secs(60)),
+        time_limit: table.duration("time_limit", settings::TIME_LIMIT),
         retries: table.integer("retries", 0..=100).unwrap_or(4),
         max_download: table.size("max_download", 100_000_000_000),
         trust_directory: table.boolean("trust_directory", true),

@@ -29,6 +29,7 @@ mod feed;
 pub mod ftp;
 #[cfg(any(feature = "s3", feature = "webdav"))]
 mod http;
+pub mod limits;
 pub mod local;
 pub mod memory;
 #[cfg(feature = "nfs")]
@@ -47,6 +48,7 @@ pub mod throttle;
 pub mod webdav;
 
 pub use feed::FileSource;
+pub use limits::get_exactly;
 
 /// Connects to a destination and makes sure that its directory is there; what can pass is retried, and the bandwidth limit
 /// applies.
@@ -198,7 +200,14 @@ pub type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 ///
 /// Names are bare file names of that directory. Every operation either did what it says or tells why not; a listing is
 /// complete or an error. After [`ErrorKind::Unreachable`] the connection must be considered gone; the retry wrapper opens
-/// another. No operation waits longer than the stall timeout without a byte moving.
+/// another.
+///
+/// A server is trusted with neither our time nor our memory:
+/// - Less than [`limits::MOVING_BYTES`] within [`Timeouts::stall`] is a standstill, in every operation ([`limits::StallTimer`]).
+/// - Every loop asks the [`Interrupt`]: a signal and the time limit of the destination end it.
+/// - A listing has a cap ([`limits::Listing`]); a page of it that brings nothing new is an error.
+/// - [`get`](Destination::get) ends as soon as its sink fails, whatever the server goes on sending ([`get_exactly`] relies on it).
+/// - No length that a server announces is allocated before its bytes have come.
 pub trait Destination: Send {
     /// Where this is, for people: `sftp://archive@nas:22/srv/archives`. Never holds a secret.
     fn location(&self) -> String;

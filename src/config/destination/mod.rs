@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::job;
 use super::reader::{Item, Table};
 use super::schema;
-use super::settings::{DestinationSettings, Protocol, Verify};
+use super::settings::{self, DestinationSettings, Protocol, Verify};
 use crate::retention::RetentionPolicy;
 use crate::units;
 
@@ -85,6 +85,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<DestinationSettings> {
     let bandwidth_limit = table.item("bandwidth_limit").and_then(|item| item.parse(bandwidth));
     let connect_timeout = table.duration("connect_timeout", Duration::from_secs(15));
     let stall_timeout = table.duration("stall_timeout", Duration::from_secs(60));
+    let time_limit = table.duration("time_limit", settings::TIME_LIMIT);
     let retries = table.integer("retries", 0..=100).unwrap_or(4);
     let retention = table.table("retention").and_then(|table| retention(&table));
     Some(DestinationSettings {
@@ -94,6 +95,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<DestinationSettings> {
         bandwidth_limit,
         connect_timeout,
         stall_timeout,
+        time_limit,
         retries,
         retention,
     })

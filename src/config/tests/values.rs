@@ -66,6 +66,7 @@ fn the_smallest_config_has_the_specified_defaults() {
     allow_http: false,
     connect_timeout: 15s,
     stall_timeout: 60s,
+    time_limit: 43200s,
     retries: 4,
     max_download: 100000000000,
     trust_directory: true,
@@ -85,6 +86,7 @@ fn the_smallest_config_has_the_specified_defaults() {
     bandwidth_limit: None,
     connect_timeout: 15s,
     stall_timeout: 60s,
+    time_limit: 43200s,
     retries: 4,
     retention: None }]
     LogSettings { dir: "/home/me/.local/state/archive/boutique/log",

@@ -11,9 +11,9 @@ use suppaftp::FtpError;
 use suppaftp::types::Response;
 
 use crate::destination::{DestinationError, ErrorKind};
-use crate::logging::one_line;
 use crate::text;
 use crate::text::Text;
+use crate::text::one_line;
 
 /// The most of a server's words that a message shows.
 const MOST_WORDS: usize = 300;

@@ -40,6 +40,7 @@ fn settings(url: Url) -> SourceSettings {
         allow_http: true,
         connect_timeout: Duration::from_secs(10),
         stall_timeout: Duration::from_secs(10),
+        time_limit: Duration::from_secs(3600),
         retries: 3,
         max_download: 1 << 20,
         trust_directory: true,
