@@ -160,6 +160,7 @@ pub trait Server {
             bandwidth_limit: None,
             connect_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(20),
+            time_limit: Duration::from_secs(3600),
             retries: 0,
             retention: None,
         }
