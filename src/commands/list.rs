@@ -13,7 +13,7 @@ use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::pipeline::purge::plan_for;
-use crate::pipeline::site::archives_in;
+use crate::pipeline::target::archives_in;
 use crate::step::Step;
 use crate::text::Language;
 use crate::units::show_size;

@@ -161,7 +161,7 @@ fn note_count(
     // A person has seen the plan for today, and agreed.
     state.trusted_day = Some(now(settings).date_naive());
     if let Some(known) = state.destinations.get_mut(&destination.name) {
-        known.archives = crate::pipeline::site::archives_in(listing, &settings.archive.name).len();
+        known.archives = crate::pipeline::target::archives_in(listing, &settings.archive.name).len();
     }
     state.save(&path).map_err(failed)
 }

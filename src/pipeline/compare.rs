@@ -10,7 +10,7 @@ use chrono_tz::Tz;
 
 use super::rebuild::read_archive;
 use super::recorder::Notes;
-use super::site::{Decision, Site};
+use super::target::{Decision, Target};
 use crate::config::settings::{OnUnchanged, Settings, Verify};
 use crate::destination::{DestinationError, ErrorKind};
 use crate::error::{Explained, Failure, while_doing};
@@ -49,48 +49,48 @@ impl Comparing<'_> {
     ///
     /// # Errors
     /// Exit code 9 under `on_unchanged = "fail"`; the code of an interruption.
-    pub fn compare(&self, sites: &mut [Site<'_>], state: &mut State, notes: &mut Notes<'_>) -> Result<(), Failure> {
-        for site in sites.iter_mut() {
-            let name = &site.settings.name;
+    pub fn compare(&self, targets: &mut [Target<'_>], state: &mut State, notes: &mut Notes<'_>) -> Result<(), Failure> {
+        for target in targets.iter_mut() {
+            let name = &target.settings.name;
             let _span = tracing::info_span!("at", destination = name.as_str()).entered();
-            site.trouble = None;
-            site.decision = match self.decide(site, state, notes) {
+            target.trouble = None;
+            target.decision = match self.decide(target, state, notes) {
                 Ok(decision) => decision,
                 Err(error) if self.interrupt.exit_code().is_some() => {
                     return Err(Failure::new(Step::Compare, while_doing(format!("failed to look at `{name}`"))(error)));
                 }
                 Err(error) => {
                     tracing::warn!("could not be asked what it holds: {error}");
-                    site.session = None;
-                    site.trouble = Some(error);
-                    self.decide_without_asking(site, state)
+                    target.session = None;
+                    target.trouble = Some(error);
+                    self.decide_without_asking(target, state)
                 }
             };
-            tracing::info!("{}", site.decision);
+            tracing::info!("{}", target.decision);
         }
-        self.apply_on_unchanged(sites, notes)
+        self.apply_on_unchanged(targets, notes)
     }
 
     fn decide(
         &self,
-        site: &mut Site<'_>,
+        target: &mut Target<'_>,
         state: &mut State,
         notes: &mut Notes<'_>,
     ) -> Result<Decision, DestinationError> {
-        let name = site.settings.name.clone();
-        site.session(self.interrupt, self.dry_run)?;
-        site.note_held(&self.settings.archive.name);
-        self.note_loss(site, state, notes);
-        if state.destination(&name, &site.report.location).is_none_or(|known| known.published.is_none()) {
-            let learnt = self.learn(site, notes)?;
+        let name = target.settings.name.clone();
+        target.session(self.interrupt, self.dry_run)?;
+        target.note_held(&self.settings.archive.name);
+        self.note_loss(target, state, notes);
+        if state.destination(&name, &target.report.location).is_none_or(|known| known.published.is_none()) {
+            let learnt = self.learn(target, notes)?;
             state.destinations.insert(name.clone(), learnt);
         }
         let published = state.destinations.get(&name).and_then(|known| known.published.clone());
         if let Some(published) = published.filter(|published| self.same_content(published)) {
-            match self.still_there(site, &published)? {
+            match self.still_there(target, &published)? {
                 Some(grounds) => {
                     tracing::info!("`{}` holds this content; {grounds}", published.name);
-                    if let Some(entry) = site.listing.iter().find(|entry| entry.name == published.name.as_str())
+                    if let Some(entry) = target.listing.iter().find(|entry| entry.name == published.name.as_str())
                         && let Some(known) = state.destinations.get_mut(&name).and_then(|d| d.published.as_mut())
                     {
                         known.modified = entry.modified;
@@ -113,11 +113,11 @@ impl Comparing<'_> {
     }
 
     /// An empty directory where archives were: another disk mounted, or somebody deleted them.
-    fn note_loss(&self, site: &mut Site<'_>, state: &State, notes: &mut Notes<'_>) {
-        let name = &site.settings.name;
-        let before = state.destination(name, &site.report.location).map_or(0, |known| known.archives);
-        site.lost_all = before > 0 && site.archives(&self.settings.archive.name).is_empty();
-        if site.lost_all {
+    fn note_loss(&self, target: &mut Target<'_>, state: &State, notes: &mut Notes<'_>) {
+        let name = &target.settings.name;
+        let before = state.destination(name, &target.report.location).map_or(0, |known| known.archives);
+        target.lost_all = before > 0 && target.archives(&self.settings.archive.name).is_empty();
+        if target.lost_all {
             notes.warn_about(
                 Some(name),
                 text!(
@@ -129,9 +129,9 @@ impl Comparing<'_> {
     }
 
     /// What can be said of a destination that does not answer.
-    fn decide_without_asking(&self, site: &Site<'_>, state: &State) -> Decision {
-        let name = &site.settings.name;
-        let published = state.destination(name, &site.report.location).and_then(|known| known.published.as_ref());
+    fn decide_without_asking(&self, target: &Target<'_>, state: &State) -> Decision {
+        let name = &target.settings.name;
+        let published = state.destination(name, &target.report.location).and_then(|known| known.published.as_ref());
         match published {
             Some(published) if self.same_content(published) => Decision::Unknown,
             _ if self.waits_for(name) => Decision::FromOutbox,
@@ -152,11 +152,11 @@ impl Comparing<'_> {
     /// Whether the published archive is there as it was; on what grounds that is believed.
     fn still_there(
         &self,
-        site: &mut Site<'_>,
+        target: &mut Target<'_>,
         published: &PublishedArchive,
     ) -> Result<Option<&'static str>, DestinationError> {
-        let verify = site.settings.verify;
-        let (session, listing) = site.session(self.interrupt, self.dry_run)?;
+        let verify = target.settings.verify;
+        let (session, listing) = target.session(self.interrupt, self.dry_run)?;
         let Some(entry) = listing.iter().find(|entry| entry.name == published.name.as_str()) else { return Ok(None) };
         if !entry.is_file || entry.size != published.bytes {
             return Ok(None);
@@ -195,13 +195,13 @@ impl Comparing<'_> {
     }
 
     /// Learns from the destination what state does not know: what its newest archive holds.
-    fn learn(&self, site: &mut Site<'_>, notes: &mut Notes<'_>) -> Result<DestinationState, DestinationError> {
-        let location = site.report.location.clone();
-        let name = site.settings.name.clone();
-        let archives = site.archives(&self.settings.archive.name);
+    fn learn(&self, target: &mut Target<'_>, notes: &mut Notes<'_>) -> Result<DestinationState, DestinationError> {
+        let location = target.report.location.clone();
+        let name = target.settings.name.clone();
+        let archives = target.archives(&self.settings.archive.name);
         let mut learnt = DestinationState { location, published: None, archives: archives.len() };
         let Some(newest) = archives.into_iter().max_by(|a, b| a.name.cmp(&b.name)) else { return Ok(learnt) };
-        let (session, listing) = site.session(self.interrupt, self.dry_run)?;
+        let (session, listing) = target.session(self.interrupt, self.dry_run)?;
         let bar = self.progress.begin("read back", Some(newest.size_bytes));
         let found = read_archive(session, newest.name.as_str(), &self.settings.dump, self.interrupt, &|seen| {
             bar.set(seen, Some(newest.size_bytes));
@@ -244,13 +244,13 @@ impl Comparing<'_> {
         Ok(learnt)
     }
 
-    fn apply_on_unchanged(&self, sites: &mut [Site<'_>], notes: &mut Notes<'_>) -> Result<(), Failure> {
-        let unchanged = sites.iter().filter_map(|site| match &site.decision {
+    fn apply_on_unchanged(&self, targets: &mut [Target<'_>], notes: &mut Notes<'_>) -> Result<(), Failure> {
+        let unchanged = targets.iter().filter_map(|target| match &target.decision {
             Decision::Unchanged { name, since } => Some((name.clone(), *since)),
             _ => None,
         });
         let Some((name, since)) = unchanged.min_by_key(|(_, since)| *since) else {
-            notes.detail(match sites.iter().any(|site| site.trouble.is_none()) {
+            notes.detail(match targets.iter().any(|target| target.trouble.is_none()) {
                 true => text!("new" / "nouveau"),
                 false => text!("no destination could be asked" / "aucune destination n'a pu être interrogée"),
             });
@@ -262,17 +262,17 @@ impl Comparing<'_> {
         let days = (today - since).num_days().max(0) as u64;
         let standstill = Duration::from_secs(days * 86_400);
         let frozen = self.settings.dump.frozen_after.is_some_and(|limit| standstill >= limit);
-        for site in sites.iter_mut() {
-            if let Decision::Unchanged { name, since } = &site.decision {
-                site.report.result = DestinationResult::Unchanged { name: name.to_string(), since: *since };
+        for target in targets.iter_mut() {
+            if let Decision::Unchanged { name, since } = &target.decision {
+                target.report.result = DestinationResult::Unchanged { name: name.to_string(), since: *since };
             }
         }
         match self.settings.dump.on_unchanged {
             OnUnchanged::Archive => {
-                for site in sites.iter_mut() {
-                    match &site.decision {
-                        Decision::Unchanged { name, .. } if name.date() < today => site.decision = Decision::Publish,
-                        Decision::Unknown => site.decision = Decision::Publish,
+                for target in targets.iter_mut() {
+                    match &target.decision {
+                        Decision::Unchanged { name, .. } if name.date() < today => target.decision = Decision::Publish,
+                        Decision::Unknown => target.decision = Decision::Publish,
                         _ => {}
                     }
                 }

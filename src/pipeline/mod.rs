@@ -10,8 +10,8 @@ pub mod purge;
 pub mod rebuild;
 pub mod recorder;
 pub mod report;
-pub mod site;
 pub mod start;
+pub mod target;
 pub mod upload;
 pub mod verify;
 
@@ -25,8 +25,8 @@ use self::download::{Content, comparable, download, spool_file};
 use self::pack::{Ahead, pack, pack_ahead};
 use self::purge::Purging;
 use self::recorder::Recorder;
-use self::site::{Decision, Site};
 use self::start::{Started, start};
+use self::target::{Decision, Target};
 use self::upload::Uploading;
 use self::verify::{Before, Verified, fingerprint_method, verify};
 use crate::config::settings::Settings;
@@ -98,7 +98,7 @@ impl Run<'_> {
     pub fn run(&self, warnings: Vec<Text>) -> Ended {
         let begun = Instant::now();
         let mut recorder = Recorder::new(self.interrupt, self.progress);
-        let mut sites = Site::all(self.settings);
+        let mut targets = Target::all(self.settings);
         let mut yielded = Yield::default();
         let mut lock = None;
         let started = recorder.step(Step::Start, |notes| {
@@ -109,13 +109,13 @@ impl Run<'_> {
         let mut state = None;
         match started {
             Some(mut started) => {
-                self.after_start(&mut recorder, &mut started, &mut sites, &mut yielded);
+                self.after_start(&mut recorder, &mut started, &mut targets, &mut yielded);
                 state = Some(started.state);
             }
             None => Step::ALL[1..7].iter().for_each(|step| recorder.skip_after_failure(*step)),
         }
         let lock = recorder.lock.take();
-        let mut report = self.report(recorder, sites, yielded);
+        let mut report = self.report(recorder, targets, yielded);
         report.seconds = begun.elapsed().as_secs_f64();
         Ended { report, state, lock }
     }
@@ -124,16 +124,16 @@ impl Run<'_> {
         &self,
         recorder: &mut Recorder<'_>,
         started: &mut Started,
-        sites: &mut [Site<'_>],
+        targets: &mut [Target<'_>],
         yielded: &mut Yield,
     ) {
         yielded.previous_bytes = started.state.last_published().map(|published| published.dump_bytes);
-        let mut obtained = self.obtain(recorder, started, sites, yielded);
-        let packed = self.pack(recorder, started, sites, &mut obtained, yielded);
+        let mut obtained = self.obtain(recorder, started, targets, yielded);
+        let packed = self.pack(recorder, started, targets, &mut obtained, yielded);
         let Obtained { verified, compared, .. } = obtained;
-        self.upload(recorder, started, sites, packed);
-        self.purge(recorder, started, sites, compared);
-        self.last_look(sites, recorder, yielded);
+        self.upload(recorder, started, targets, packed);
+        self.purge(recorder, started, targets, compared);
+        self.last_look(targets, recorder, yielded);
         // What was verified is packed; what was not is worthless. An unfinished download has been left by `download`.
         if verified.is_some() || recorder.failures.iter().any(|failure| failure.step == Step::Verify) {
             let _ = std::fs::remove_file(spool_file(&started.work_dir));
@@ -145,7 +145,7 @@ impl Run<'_> {
         &self,
         recorder: &mut Recorder<'_>,
         started: &mut Started,
-        sites: &mut [Site<'_>],
+        targets: &mut [Target<'_>],
         yielded: &mut Yield,
     ) -> Obtained {
         let method = fingerprint_method(&self.settings.dump.volatile_lines);
@@ -216,8 +216,8 @@ impl Run<'_> {
                     dump: record.clone(),
                 });
             }
-            let compared = self.compare(recorder, started, sites, &record);
-            let wanted = sites.iter().any(|site| site.decision == Decision::Publish);
+            let compared = self.compare(recorder, started, targets, &record);
+            let wanted = targets.iter().any(|target| target.decision == Decision::Publish);
             if verified.is_none() && wanted && compared {
                 tracing::info!("a destination needs the content after all; fetching it without conditions");
                 known = None;
@@ -232,7 +232,7 @@ impl Run<'_> {
         &self,
         recorder: &mut Recorder<'_>,
         started: &mut Started,
-        sites: &mut [Site<'_>],
+        targets: &mut [Target<'_>],
         dump: &DumpRecord,
     ) -> bool {
         let decided = recorder.step(Step::Compare, |notes| {
@@ -249,7 +249,7 @@ impl Run<'_> {
                 interrupt: self.interrupt,
                 progress: self.progress,
             };
-            comparing.compare(sites, &mut started.state, notes)
+            comparing.compare(targets, &mut started.state, notes)
         });
         decided.is_some()
     }
@@ -258,7 +258,7 @@ impl Run<'_> {
         &self,
         recorder: &mut Recorder<'_>,
         started: &Started,
-        sites: &[Site<'_>],
+        targets: &[Target<'_>],
         obtained: &mut Obtained,
         yielded: &mut Yield,
     ) -> bool {
@@ -272,10 +272,10 @@ impl Run<'_> {
             }
             return compared;
         };
-        let pending: Vec<String> = sites
+        let pending: Vec<String> = targets
             .iter()
-            .filter(|site| site.decision == Decision::Publish)
-            .map(|site| site.settings.name.clone())
+            .filter(|target| target.decision == Decision::Publish)
+            .map(|target| target.settings.name.clone())
             .collect();
         if pending.is_empty() {
             recorder.skip(Step::Pack, Some(text!("nothing new" / "rien de nouveau")));
@@ -314,16 +314,16 @@ impl Run<'_> {
     }
 
     /// What waited in the outbox goes even if tonight's content could not be had.
-    fn upload(&self, recorder: &mut Recorder<'_>, started: &mut Started, sites: &mut [Site<'_>], packed: bool) {
+    fn upload(&self, recorder: &mut Recorder<'_>, started: &mut Started, targets: &mut [Target<'_>], packed: bool) {
         if self.stopped(recorder, Step::Upload) {
             return;
         }
         if self.dry_run {
-            self.dry_upload(recorder, sites);
+            self.dry_upload(recorder, targets);
             return;
         }
         let waiting = started.outbox.items().map(|items| !items.is_empty()).unwrap_or(true);
-        let troubled = sites.iter().any(|site| site.trouble.is_some());
+        let troubled = targets.iter().any(|target| target.trouble.is_some());
         if !waiting && !troubled {
             match packed {
                 true => recorder.skip(Step::Upload, Some(text!("nothing to send" / "rien à envoyer"))),
@@ -340,11 +340,11 @@ impl Run<'_> {
                 interrupt: self.interrupt,
                 progress: self.progress,
             };
-            uploading.upload(sites, &mut started.state, notes)
+            uploading.upload(targets, &mut started.state, notes)
         });
     }
 
-    fn purge(&self, recorder: &mut Recorder<'_>, started: &mut Started, sites: &mut [Site<'_>], compared: bool) {
+    fn purge(&self, recorder: &mut Recorder<'_>, started: &mut Started, targets: &mut [Target<'_>], compared: bool) {
         if self.stopped(recorder, Step::Purge) {
             return;
         }
@@ -360,30 +360,30 @@ impl Run<'_> {
         recorder.step(Step::Purge, |notes| {
             let purging =
                 Purging { settings: self.settings, now: self.now, dry_run: self.dry_run, interrupt: self.interrupt };
-            purging.purge(sites, &mut started.state, notes)
+            purging.purge(targets, &mut started.state, notes)
         });
     }
 
     /// Free space, while the connections are open: a full server is better known a week before.
-    fn last_look(&self, sites: &mut [Site<'_>], recorder: &mut Recorder<'_>, yielded: &Yield) {
+    fn last_look(&self, targets: &mut [Target<'_>], recorder: &mut Recorder<'_>, yielded: &Yield) {
         if self.interrupted() {
             return;
         }
-        for site in sites {
-            let Some(session) = site.session.as_mut() else { continue };
+        for target in targets {
+            let Some(session) = target.session.as_mut() else { continue };
             let free = match session.free_space() {
                 Ok(free) => free,
                 Err(error) => {
-                    tracing::info!("{}: free space not known: {error}", site.settings.name);
+                    tracing::info!("{}: free space not known: {error}", target.settings.name);
                     None
                 }
             };
-            site.report.free_bytes = free;
+            target.report.free_bytes = free;
             let archive = yielded.archive.as_ref().map(|packed| packed.bytes);
             if let (Some(free), Some(bytes)) = (free, archive)
                 && free < bytes.saturating_mul(3)
             {
-                let name = site.settings.name.clone();
+                let name = target.settings.name.clone();
                 let (en, fr) = (show_size(free, Language::En), show_size(free, Language::Fr));
                 let text = Text::new(
                     format!("{name} has {en} left, room for less than three more archives like tonight's"),
@@ -396,13 +396,13 @@ impl Run<'_> {
     }
 
     /// A dry run stops here, but a destination that could not be reached is no less a failure for that.
-    fn dry_upload(&self, recorder: &mut Recorder<'_>, sites: &mut [Site<'_>]) {
-        if sites.iter().all(|site| site.trouble.is_none()) {
+    fn dry_upload(&self, recorder: &mut Recorder<'_>, targets: &mut [Target<'_>]) {
+        if targets.iter().all(|target| target.trouble.is_none()) {
             recorder.skip(Step::Upload, Some(text!("dry run" / "simulation")));
             return;
         }
         recorder.step(Step::Upload, |notes| {
-            sites.iter_mut().for_each(|site| upload::note_trouble(site, notes));
+            targets.iter_mut().for_each(|target| upload::note_trouble(target, notes));
             Ok(())
         });
     }
@@ -423,11 +423,11 @@ impl Run<'_> {
         self.interrupt.exit_code().is_some()
     }
 
-    fn report(&self, mut recorder: Recorder<'_>, sites: Vec<Site<'_>>, yielded: Yield) -> RunReport {
+    fn report(&self, mut recorder: Recorder<'_>, targets: Vec<Target<'_>>, yielded: Yield) -> RunReport {
         if !self.dry_run && recorder.failures.is_empty() {
             // The last line of defence: a night is not well as long as a destination was passed over.
-            for site in sites.iter().filter(|site| site.report.result == DestinationResult::NotTried) {
-                let name = site.settings.name.clone();
+            for target in targets.iter().filter(|target| target.report.result == DestinationResult::NotTried) {
+                let name = target.settings.name.clone();
                 let text = text!(
                     "nothing was done for {name}, and nothing says why; look at the log"
                         / "rien n'a été fait pour {name}, et rien ne dit pourquoi ; voyez le journal"
@@ -465,7 +465,7 @@ impl Run<'_> {
                 sha256: packed.sha256,
                 reused_compression: packed.reused_compression,
             }),
-            destinations: sites.into_iter().map(|site| site.report).collect(),
+            destinations: targets.into_iter().map(|target| target.report).collect(),
             log_file: None,
         };
         report.settle();

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
 
 use super::recorder::Notes;
-use super::site::Site;
+use super::target::Target;
 use crate::archive_name::ArchiveName;
 use crate::config::settings::{DestinationSettings, Settings};
 use crate::destination::{Destination, DestinationError, Entry, ErrorKind};
@@ -27,7 +27,7 @@ pub fn plan_for(
     trusted_day: Option<NaiveDate>,
 ) -> Option<Plan> {
     let policy = destination.retention.as_ref()?;
-    let archives = super::site::archives_in(listing, &settings.archive.name);
+    let archives = super::target::archives_in(listing, &settings.archive.name);
     let situation = Situation {
         today,
         current: known.and_then(|known| known.published.as_ref()).map(|published| published.name.clone()),
@@ -72,27 +72,27 @@ impl Purging<'_> {
     ///
     /// # Errors
     /// The code of an interruption.
-    pub fn purge(&self, sites: &mut [Site<'_>], state: &mut State, notes: &mut Notes<'_>) -> Result<(), Failure> {
+    pub fn purge(&self, targets: &mut [Target<'_>], state: &mut State, notes: &mut Notes<'_>) -> Result<(), Failure> {
         let mut total = 0;
         let (mut leap, mut believed) = (false, false);
-        for site in sites.iter_mut() {
-            let name = site.settings.name.clone();
+        for target in targets.iter_mut() {
+            let name = target.settings.name.clone();
             let _span = tracing::info_span!("at", destination = name.as_str()).entered();
-            let Some(plan) = self.due(site, state, notes) else { continue };
+            let Some(plan) = self.due(target, state, notes) else { continue };
             leap |= matches!(plan.refusal, Some(Refusal::ClockJumped { .. }));
             believed |= plan.refusal.is_none();
             for verdict in plan.purge() {
                 self.interrupt.check().map_err(|error| Failure::new(Step::Purge, error))?;
-                if !self.purge_one(site, verdict, notes) {
+                if !self.purge_one(target, verdict, notes) {
                     break;
                 }
             }
-            total += site.report.purged.len();
+            total += target.report.purged.len();
             if !self.dry_run {
                 if let Some(known) = state.destinations.get_mut(&name) {
-                    known.archives = site.archives(&self.settings.archive.name).len();
+                    known.archives = target.archives(&self.settings.archive.name).len();
                 }
-                site.note_held(&self.settings.archive.name);
+                target.note_held(&self.settings.archive.name);
             }
         }
         if believed && !leap {
@@ -107,33 +107,33 @@ impl Purging<'_> {
     }
 
     /// What is to go at a destination; `None` if nothing may be looked at there.
-    fn due(&self, site: &mut Site<'_>, state: &State, notes: &mut Notes<'_>) -> Option<Plan> {
-        let name = &site.settings.name;
+    fn due(&self, target: &mut Target<'_>, state: &State, notes: &mut Notes<'_>) -> Option<Plan> {
+        let name = &target.settings.name;
         // Without a listing there is nothing to judge.
-        site.session.as_ref()?;
+        target.session.as_ref()?;
         let holds =
-            matches!(site.report.result, DestinationResult::Published { .. } | DestinationResult::Unchanged { .. });
+            matches!(target.report.result, DestinationResult::Published { .. } | DestinationResult::Unchanged { .. });
         if !holds && !self.dry_run {
             tracing::info!("0 purged, because tonight's content is not verified there");
-            site.report.purge_note = Some(text!(
+            target.report.purge_note = Some(text!(
                 "nothing purged: tonight's content is not verified there"
                     / "rien n'est purgé : le contenu de cette nuit n'y est pas vérifié"
             ));
             return None;
         }
-        if site.name_taken {
+        if target.name_taken {
             tracing::info!("0 purged, because somebody else's file bears an archive's name here");
-            site.report.purge_note = Some(text!(
+            target.report.purge_note = Some(text!(
                 "nothing purged: somebody else's file bears an archive's name here; two jobs need two directories, or two patterns in `archive.name`"
                     / "rien n'est purgé : le fichier de quelqu'un d'autre porte ici le nom d'une archive ; deux travaux demandent deux répertoires, ou deux modèles dans `archive.name`"
             ));
             return None;
         }
-        let known = state.destination(name, &site.report.location);
+        let known = state.destination(name, &target.report.location);
         // An empty directory where archives were is no reason to believe what was put there just now.
-        let listing: &[Entry] = if site.lost_all { &[] } else { &site.listing };
+        let listing: &[Entry] = if target.lost_all { &[] } else { &target.listing };
         let today = self.now.date_naive();
-        let Some(plan) = plan_for(self.settings, site.settings, listing, known, today, state.trusted_day) else {
+        let Some(plan) = plan_for(self.settings, target.settings, listing, known, today, state.trusted_day) else {
             tracing::info!("0 purged, because this destination has no `retention`");
             return None;
         };
@@ -149,30 +149,30 @@ impl Purging<'_> {
                 Some(name),
                 Text::new(format!("{}; {}", summary.en, hint.en), format!("{} ; {}", summary.fr, hint.fr)),
             );
-            site.report.purge_note = Some(summary);
+            target.report.purge_note = Some(summary);
         }
         Some(plan)
     }
 
     /// Whether to go on with this destination.
-    fn purge_one(&self, site: &mut Site<'_>, verdict: &Verdict, notes: &mut Notes<'_>) -> bool {
-        let name = &site.settings.name;
+    fn purge_one(&self, target: &mut Target<'_>, verdict: &Verdict, notes: &mut Notes<'_>) -> bool {
+        let name = &target.settings.name;
         let archive = verdict.archive.to_string();
         if self.dry_run {
             tracing::info!("would purge `{archive}`: {}", verdict.because());
-            site.report.purged.push(archive);
+            target.report.purged.push(archive);
             return true;
         }
-        let Some(session) = site.session.as_mut() else { return false };
-        match delete(session.as_mut(), &mut site.listing, &verdict.archive) {
+        let Some(session) = target.session.as_mut() else { return false };
+        match delete(session.as_mut(), &mut target.listing, &verdict.archive) {
             Ok(()) => {
                 tracing::info!("purged `{archive}`: {}", verdict.because());
-                site.report.purged.push(archive);
+                target.report.purged.push(archive);
                 true
             }
             Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Auth | ErrorKind::Untrusted) => {
                 let summary = error.summary();
-                let what = format!("failed to purge `{archive}` at `{}`", site.report.location);
+                let what = format!("failed to purge `{archive}` at `{}`", target.report.location);
                 let failure = Failure::new(Step::Purge, while_doing(what)(error)).summed_up(summary);
                 notes.fail(Some(name), failure);
                 false

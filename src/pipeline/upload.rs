@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::recorder::Notes;
-use super::site::{Decision, Site};
+use super::target::{Decision, Target};
 use crate::config::settings::Settings;
 use crate::destination::{DestinationError, Entry, ErrorKind};
 use crate::error::{Failure, while_doing};
@@ -58,24 +58,24 @@ impl Uploading<'_> {
     ///
     /// # Errors
     /// Exit code 5 if state or outbox cannot be written; the code of an interruption.
-    pub fn upload(&self, sites: &mut [Site<'_>], state: &mut State, notes: &mut Notes<'_>) -> Result<(), Failure> {
+    pub fn upload(&self, targets: &mut [Target<'_>], state: &mut State, notes: &mut Notes<'_>) -> Result<(), Failure> {
         let items = self.outbox.items().map_err(disk)?;
         let shared = Mutex::new(Shared { items, state, notes, published: Vec::new() });
         if self.settings.parallel_uploads {
             let span = tracing::Span::current();
-            let serve = &|site| {
+            let serve = &|target| {
                 let _step = span.enter();
-                self.serve(site, &shared)
+                self.serve(target, &shared)
             };
             thread::scope(|scope| {
-                let serving: Vec<_> = sites.iter_mut().map(|site| scope.spawn(move || serve(site))).collect();
+                let serving: Vec<_> = targets.iter_mut().map(|target| scope.spawn(move || serve(target))).collect();
                 // All of them are waited for before the first failure is passed on.
                 let served: Vec<_> = serving.into_iter().map(|one| one.join()).collect();
                 served.into_iter().try_for_each(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             })?;
         } else {
-            for site in sites.iter_mut() {
-                self.serve(site, &shared)?;
+            for target in targets.iter_mut() {
+                self.serve(target, &shared)?;
                 if self.interrupt.exit_code().is_some() {
                     return Ok(());
                 }
@@ -91,40 +91,40 @@ impl Uploading<'_> {
     }
 
     /// Everything that waits for one destination, oldest night first.
-    fn serve(&self, site: &mut Site<'_>, shared: &Mutex<Shared<'_, '_>>) -> Result<(), Failure> {
+    fn serve(&self, target: &mut Target<'_>, shared: &Mutex<Shared<'_, '_>>) -> Result<(), Failure> {
         let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = site.settings.name.clone();
+        let name = target.settings.name.clone();
         let _span = tracing::info_span!("at", destination = name.as_str()).entered();
-        site.report.waiting = waiting_for(&name, &lock().items);
-        if site.trouble.is_some() {
-            note_trouble(site, lock().notes);
+        target.report.waiting = waiting_for(&name, &lock().items);
+        if target.trouble.is_some() {
+            note_trouble(target, lock().notes);
             return Ok(());
         }
         let waiting: Vec<Item> =
             lock().items.iter().filter(|item| item.packed.pending.contains(&name)).cloned().collect();
         for item in waiting {
-            match self.publish(site, &item) {
-                Ok(publishing) => self.delivered(site, &item, publishing, &mut lock())?,
+            match self.publish(target, &item) {
+                Ok(publishing) => self.delivered(target, &item, publishing, &mut lock())?,
                 Err(error) => {
                     // What is wrong with one archive must not hold back the others for ever.
                     let only_this =
                         matches!(error.kind, ErrorKind::Local | ErrorKind::Other | ErrorKind::AlreadyExists);
-                    note_failure(site, error, item.packed.name.as_str(), lock().notes);
+                    note_failure(target, error, item.packed.name.as_str(), lock().notes);
                     if self.interrupt.exit_code().is_some() || !only_this {
                         break;
                     }
                 }
             }
         }
-        if let Some(session) = site.session.as_mut().filter(|_| site.report.waiting.is_empty()) {
-            sweep_parts(session.as_mut(), &mut site.listing, self.settings);
+        if let Some(session) = target.session.as_mut().filter(|_| target.report.waiting.is_empty()) {
+            sweep_parts(session.as_mut(), &mut target.listing, self.settings);
         }
         Ok(())
     }
 
-    fn publish(&self, site: &mut Site<'_>, item: &Item) -> Result<Publishing, DestinationError> {
-        let settings = site.settings;
-        let (session, listing) = site.session(self.interrupt, false)?;
+    fn publish(&self, target: &mut Target<'_>, item: &Item) -> Result<Publishing, DestinationError> {
+        let settings = target.settings;
+        let (session, listing) = target.session(self.interrupt, false)?;
         let bar = self.progress.begin(&format!("upload {}", settings.name), Some(item.packed.bytes));
         let total = item.packed.bytes;
         let publisher = Publisher {
@@ -146,25 +146,25 @@ impl Uploading<'_> {
     /// The state first: if we die before the outbox is told, the next run finds the same content there and is done.
     fn delivered(
         &self,
-        site: &mut Site<'_>,
+        target: &mut Target<'_>,
         item: &Item,
         publishing: Publishing,
         shared: &mut Shared<'_, '_>,
     ) -> Result<(), Failure> {
-        let name = site.settings.name.clone();
+        let name = target.settings.name.clone();
         let Shared { items, state, notes, published: done } = shared;
-        site.name_taken |= warn_about_another_name(&name, item, &publishing, state, notes);
+        target.name_taken |= warn_about_another_name(&name, item, &publishing, state, notes);
         let dump = &item.packed.dump;
         let known = state.destinations.entry(name.clone()).or_default();
         let same = known.published.as_ref().filter(|before| {
             before.fingerprint == dump.fingerprint && before.fingerprint_method == dump.fingerprint_method
         });
         let since = same.map_or(item.packed.name.date(), |before| before.since);
-        known.location.clone_from(&site.report.location);
+        known.location.clone_from(&target.report.location);
         // An earlier night's archive that went late is not what the source holds, where `compare` found that there already
         // or a later night has been published before.
         let later = known.published.as_ref().is_some_and(|before| before.name.date() > item.packed.name.date());
-        let is_current = !later && !matches!(site.decision, Decision::Unchanged { .. });
+        let is_current = !later && !matches!(target.decision, Decision::Unchanged { .. });
         let published = PublishedArchive {
             name: publishing.name.clone(),
             bytes: item.packed.bytes,
@@ -179,25 +179,25 @@ impl Uploading<'_> {
         if is_current {
             known.published = Some(published);
         }
-        known.archives = site.archives(&self.settings.archive.name).len();
-        site.note_held(&self.settings.archive.name);
+        known.archives = target.archives(&self.settings.archive.name).len();
+        target.note_held(&self.settings.archive.name);
         let tonight = item.packed.name.date() == self.now.date_naive();
-        if tonight || site.decision == Decision::FromOutbox {
-            site.report.result = DestinationResult::Published {
+        if tonight || target.decision == Decision::FromOutbox {
+            target.report.result = DestinationResult::Published {
                 name: publishing.name.to_string(),
                 bytes: item.packed.bytes,
                 verified_by: publishing.verified_by,
             };
         }
         if !tonight {
-            site.report.caught_up.push(publishing.name.to_string());
+            target.report.caught_up.push(publishing.name.to_string());
         }
         // Whatever becomes of these, the archive is there, and the report says so.
         state.save(&self.work_dir.state_file()).map_err(disk)?;
         if let Some(waiting) = items.iter_mut().find(|waiting| waiting.path == item.path) {
             self.outbox.delivered(waiting, &name).map_err(disk)?;
         }
-        site.report.waiting = waiting_for(&name, items);
+        target.report.waiting = waiting_for(&name, items);
         done.push((tonight, publishing.name.to_string(), item.packed.bytes));
         if let Some(warning) = publishing.warning {
             notes.warn_about(Some(&name), warning);
@@ -207,31 +207,31 @@ impl Uploading<'_> {
 }
 
 /// The first contact failed, in `compare`.
-pub fn note_trouble(site: &mut Site<'_>, notes: &mut Notes<'_>) {
-    if let Some(error) = site.trouble.take() {
+pub fn note_trouble(target: &mut Target<'_>, notes: &mut Notes<'_>) {
+    if let Some(error) = target.trouble.take() {
         let verb = match error.kind {
             ErrorKind::Unreachable | ErrorKind::Auth | ErrorKind::Untrusted => "reach",
             _ => "look at",
         };
-        let what = format!("failed to {verb} `{}`", site.report.location);
-        note(site, error, what, notes);
+        let what = format!("failed to {verb} `{}`", target.report.location);
+        note(target, error, what, notes);
     }
 }
 
-fn note_failure(site: &mut Site<'_>, error: DestinationError, archive: &str, notes: &mut Notes<'_>) {
+fn note_failure(target: &mut Target<'_>, error: DestinationError, archive: &str, notes: &mut Notes<'_>) {
     if error.kind == ErrorKind::Unreachable {
-        site.session = None;
+        target.session = None;
     }
-    let what = format!("failed to publish `{archive}` at `{}`", site.report.location);
-    note(site, error, what, notes);
+    let what = format!("failed to publish `{archive}` at `{}`", target.report.location);
+    note(target, error, what, notes);
 }
 
-fn note(site: &mut Site<'_>, error: DestinationError, what: String, notes: &mut Notes<'_>) {
-    site.report.result = DestinationResult::Failed { waiting: !site.report.waiting.is_empty() };
+fn note(target: &mut Target<'_>, error: DestinationError, what: String, notes: &mut Notes<'_>) {
+    target.report.result = DestinationResult::Failed { waiting: !target.report.waiting.is_empty() };
     let summary = error.summary();
     let code = if error.kind == ErrorKind::Local { ExitCode::Pack } else { ExitCode::Upload };
     let failure = Failure::new(Step::Upload, while_doing(what)(error)).with_code(code);
-    notes.fail(Some(&site.settings.name), failure.summed_up(summary));
+    notes.fail(Some(&target.settings.name), failure.summed_up(summary));
 }
 
 /// Whether something that is not ours bears the archive's name: then ours has got a suffix, and somebody should know why.

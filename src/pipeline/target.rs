@@ -12,7 +12,7 @@ use crate::report::{DestinationReport, DestinationResult, Held};
 use crate::retention::Known;
 
 /// One destination in this run.
-pub struct Site<'a> {
+pub struct Target<'a> {
     /// Its settings.
     pub settings: &'a DestinationSettings,
     /// Connected at the first need; `None` before that and after a failure.
@@ -63,7 +63,7 @@ impl fmt::Display for Decision {
     }
 }
 
-impl<'a> Site<'a> {
+impl<'a> Target<'a> {
     /// A destination that nobody has talked to yet.
     pub fn new(settings: &'a DestinationSettings) -> Self {
         let report = DestinationReport {
@@ -77,7 +77,7 @@ impl<'a> Site<'a> {
             held: None,
             free_bytes: None,
         };
-        Site {
+        Target {
             settings,
             session: None,
             listing: Vec::new(),
@@ -89,9 +89,9 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// One site per destination, in the order of the config.
-    pub fn all(settings: &'a Settings) -> Vec<Site<'a>> {
-        settings.destinations.iter().map(Site::new).collect()
+    /// One target per destination, in the order of the config.
+    pub fn all(settings: &'a Settings) -> Vec<Target<'a>> {
+        settings.destinations.iter().map(Target::new).collect()
     }
 
     /// The connected destination, listed; connects at the first call.
