@@ -104,7 +104,7 @@ fn archives(settings: &Settings, destination: &DestinationSettings, entries: &[E
     let known = state.destination(&destination.name, &destination::location(destination));
     let current = known.and_then(|known| known.published.as_ref()).map(|published| &published.name);
     let today = now(settings).date_naive();
-    let plan = plan_for(settings, destination, entries, known, today, None);
+    let plan = plan_for(settings, destination, entries, known, None, today, None);
     // Looked up, not searched for: there may be ten thousand of them.
     let names: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     let verdicts: HashMap<_, _> =

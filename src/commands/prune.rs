@@ -100,7 +100,9 @@ fn prune_one(
     }
     let today = now(settings).date_naive();
     let known = state.destination(&destination.name, &location);
-    let Some(plan) = plan_for(settings, destination, &listing, known, today, state.trusted_day) else { return Ok(()) };
+    let Some(plan) = plan_for(settings, destination, &listing, known, None, today, state.trusted_day) else {
+        return Ok(());
+    };
     for verdict in &plan.verdicts {
         show(verdict, output);
     }

@@ -14,6 +14,7 @@ use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
 use crate::logging::{self, Logging};
 use crate::output::Output;
+use crate::pipeline::context::Context;
 use crate::pipeline::report::Reporting;
 use crate::pipeline::{Ended, Run};
 use crate::progress::Progress;
@@ -44,15 +45,8 @@ pub fn run(args: &RunArgs, verbosity: Verbosity, output: &Output) -> Result<Exit
     );
     let progress = output.progress();
     let host = host_name();
-    let pipeline = Run {
-        settings: &settings,
-        run_id: &run_id,
-        now,
-        dry_run: args.dry_run,
-        interrupt: &interrupt,
-        progress: &progress,
-        host: &host,
-    };
+    let cx = Context { settings: &settings, now, dry_run: args.dry_run, interrupt: &interrupt, progress: &progress };
+    let pipeline = Run { cx, run_id: &run_id, host: &host };
     let ended = pipeline.run(warnings);
     let work_dir = WorkDir::at(&settings.work_dir);
     let reporting = Reporting { mail: settings.mail.as_ref(), logging: &logging, work_dir: &work_dir };

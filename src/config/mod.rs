@@ -272,7 +272,7 @@ fn interpret(context: &Context<'_>, entries: &DeTable<'_>, path: &Path) -> (Opti
     let name = root.required("name", "\"boutique\"").and_then(|item| job::name(&item));
     let (timezone, zone_is_a_guess) = job::timezone(&root);
     let work_dir = job::work_dir(&root, name.as_deref());
-    let parallel_uploads = root.boolean("parallel_uploads", false);
+    let parallel_uploads = root.boolean("parallel_uploads", true);
     let finished = |table: &Table<'_>| table.finish();
 
     let source = root.table("source");

@@ -30,7 +30,7 @@ pub struct Settings {
     pub timezone: Tz,
     /// `work_dir`: state, spool, outbox and lock.
     pub work_dir: PathBuf,
-    /// `parallel_uploads`: to all destinations at the same time.
+    /// `parallel_uploads`: to all destinations at the same time, not one after the other.
     pub parallel_uploads: bool,
     /// `[source]`
     pub source: SourceSettings,

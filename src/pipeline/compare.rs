@@ -1,22 +1,24 @@
-//! Step 3, `compare`: is tonight's dump new, for each destination by itself?
+//! Step 3, `compare`: is tonight's dump new, for each destination by itself? The thread of each target asks it; what the
+//! answers mean together is said by [`standstill`].
 //!
 //! Unchanged means: the same fingerprint as the archive that was published there last, *and* that archive is still there as
 //! it was published. What state does not know is learnt from the destination.
 
 use std::time::Duration;
 
-use chrono::DateTime;
-use chrono_tz::Tz;
+use chrono::NaiveDate;
 
+use super::context::{Context, Held};
 use super::rebuild::read_archive;
 use super::recorder::Notes;
 use super::target::{Decision, Target};
-use crate::config::settings::{OnUnchanged, Settings, Verify};
+use crate::archive_name::ArchiveName;
+use crate::config::settings::{OnUnchanged, Verify};
 use crate::destination::{DestinationError, ErrorKind};
+use crate::digest::Digest;
 use crate::error::{Explained, Failure, while_doing};
 use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
-use crate::progress::Progress;
 use crate::publish::Publisher;
 use crate::report::{DestinationResult, VerifiedBy};
 use crate::step::Step;
@@ -24,74 +26,116 @@ use crate::text;
 use crate::text::{Language, Text};
 use crate::units::{show_date, show_duration};
 use crate::work_dir::outbox::Item;
-use crate::work_dir::state::{DestinationState, DumpRecord, PublishedArchive, State};
+use crate::work_dir::state::{DestinationState, DumpRecord, PublishedArchive};
 
 /// What the comparison needs to know.
 pub struct Comparing<'a> {
-    /// The job.
-    pub settings: &'a Settings,
-    /// Tonight's dump.
-    pub dump: &'a DumpRecord,
-    /// What waits.
-    pub waiting: &'a [Item],
-    /// The job's time.
-    pub now: DateTime<Tz>,
-    /// Nothing is written at a destination.
-    pub dry_run: bool,
-    /// Asked between two blocks.
-    pub interrupt: &'a Interrupt,
-    /// Told how far a read-back is.
-    pub progress: &'a dyn Progress,
+    /// Given to every step.
+    pub cx: Context<'a>,
+    /// State and outbox.
+    pub held: &'a Held,
+    /// Tonight's content.
+    pub tonight: &'a Tonight,
+}
+
+/// Tonight's content.
+pub struct Tonight {
+    /// The dump.
+    pub dump: DumpRecord,
+    /// What waits in the outbox, oldest first.
+    pub waiting: Vec<Item>,
+}
+
+impl Tonight {
+    /// Whether an archive holds this content: the fingerprints are the same, and made in the same way.
+    pub fn is_in(&self, fingerprint: Digest, method: &str) -> bool {
+        fingerprint == self.dump.fingerprint && method == self.dump.fingerprint_method
+    }
+}
+
+/// What `compare` found out about a destination.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// What tonight's content means for it.
+    pub decision: Decision,
+    /// Whether it could be asked.
+    pub asked: bool,
+    /// The archive that holds the content already, if one does.
+    pub unchanged: Option<Unchanged>,
+}
+
+/// The archive in which a destination holds tonight's content, and the date since which the dump has not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unchanged {
+    /// The archive.
+    pub name: ArchiveName,
+    /// The date.
+    pub since: NaiveDate,
 }
 
 impl Comparing<'_> {
-    /// Decides for each destination, and applies `on_unchanged`.
+    /// Decides for one destination.
     ///
     /// # Errors
-    /// Exit code 9 under `on_unchanged = "fail"`; the code of an interruption.
-    pub fn compare(&self, targets: &mut [Target<'_>], state: &mut State, notes: &mut Notes<'_>) -> Result<(), Failure> {
-        for target in targets.iter_mut() {
-            let name = &target.settings.name;
-            let _span = tracing::info_span!("at", destination = name.as_str()).entered();
-            target.trouble = None;
-            target.decision = match self.decide(target, state, notes) {
-                Ok(decision) => decision,
-                Err(error) if self.interrupt.exit_code().is_some() => {
-                    return Err(Failure::new(Step::Compare, while_doing(format!("failed to look at `{name}`"))(error)));
-                }
-                Err(error) => {
-                    tracing::warn!("could not be asked what it holds: {error}");
-                    target.session = None;
-                    target.trouble = Some(error);
-                    self.decide_without_asking(target, state)
-                }
-            };
-            tracing::info!("{}", target.decision);
+    /// The code of an interruption. A destination that cannot be asked is no failure yet: `upload` reports it.
+    pub fn compare(&self, target: &mut Target<'_>, notes: &mut Notes<'_>) -> Result<Compared, Failure> {
+        (target.trouble, target.current) = (None, None);
+        target.decision = match self.decide(target, notes) {
+            Ok(decision) => decision,
+            Err(error) if self.cx.is_interrupted() => {
+                let what = format!("failed to look at `{}`", target.settings.name);
+                return Err(Failure::new(Step::Compare, while_doing(what)(error)));
+            }
+            Err(error) => {
+                tracing::warn!("could not be asked what it holds: {error}");
+                target.session = None;
+                target.trouble = Some(error);
+                self.decide_without_asking(target)
+            }
+        };
+        let unchanged = match &target.decision {
+            Decision::Unchanged { name, since } => Some(Unchanged { name: name.clone(), since: *since }),
+            _ => None,
+        };
+        if let Some(Unchanged { name, since }) = &unchanged {
+            target.current = Some(name.clone());
+            target.report.result = DestinationResult::Unchanged { name: name.to_string(), since: *since };
         }
-        self.apply_on_unchanged(targets, notes)
+        if self.cx.settings.dump.on_unchanged == OnUnchanged::Archive {
+            match &target.decision {
+                Decision::Unchanged { name, .. } if name.date() < self.cx.today() => {
+                    target.decision = Decision::Publish;
+                }
+                Decision::Unknown => target.decision = Decision::Publish,
+                _ => {}
+            }
+        }
+        tracing::info!("{}", target.decision);
+        Ok(Compared { decision: target.decision.clone(), asked: target.trouble.is_none(), unchanged })
     }
 
-    fn decide(
-        &self,
-        target: &mut Target<'_>,
-        state: &mut State,
-        notes: &mut Notes<'_>,
-    ) -> Result<Decision, DestinationError> {
+    fn decide(&self, target: &mut Target<'_>, notes: &mut Notes<'_>) -> Result<Decision, DestinationError> {
         let name = target.settings.name.clone();
-        target.session(self.interrupt, self.dry_run)?;
-        target.note_held(&self.settings.archive.name);
-        self.note_loss(target, state, notes);
-        if state.destination(&name, &target.report.location).is_none_or(|known| known.published.is_none()) {
+        target.session(self.cx.dry_run)?;
+        target.note_held(&self.cx.settings.archive.name);
+        let known = self.held.state().destination(&name, &target.report.location).cloned();
+        self.note_loss(target, known.as_ref(), notes);
+        let mut published = known.and_then(|known| known.published);
+        if published.is_none() {
             let learnt = self.learn(target, notes)?;
-            state.destinations.insert(name.clone(), learnt);
+            published.clone_from(&learnt.published);
+            self.held.state().destinations.insert(name.clone(), learnt);
         }
-        let published = state.destinations.get(&name).and_then(|known| known.published.clone());
-        if let Some(published) = published.filter(|published| self.same_content(published)) {
+        if let Some(published) =
+            published.filter(|published| self.tonight.is_in(published.fingerprint, &published.fingerprint_method))
+        {
             match self.still_there(target, &published)? {
                 Some(grounds) => {
                     tracing::info!("`{}` holds this content; {grounds}", published.name);
-                    if let Some(entry) = target.listing.iter().find(|entry| entry.name == published.name.as_str())
-                        && let Some(known) = state.destinations.get_mut(&name).and_then(|d| d.published.as_mut())
+                    let entry = target.listing.iter().find(|entry| entry.name == published.name.as_str());
+                    if let Some(entry) = entry
+                        && let Some(known) =
+                            self.held.state().destinations.get_mut(&name).and_then(|known| known.published.as_mut())
                     {
                         known.modified = entry.modified;
                     }
@@ -113,10 +157,10 @@ impl Comparing<'_> {
     }
 
     /// An empty directory where archives were: another disk mounted, or somebody deleted them.
-    fn note_loss(&self, target: &mut Target<'_>, state: &State, notes: &mut Notes<'_>) {
+    fn note_loss(&self, target: &mut Target<'_>, known: Option<&DestinationState>, notes: &mut Notes<'_>) {
         let name = &target.settings.name;
-        let before = state.destination(name, &target.report.location).map_or(0, |known| known.archives);
-        target.lost_all = before > 0 && target.archives(&self.settings.archive.name).is_empty();
+        let before = known.map_or(0, |known| known.archives);
+        target.lost_all = before > 0 && target.archives(&self.cx.settings.archive.name).is_empty();
         if target.lost_all {
             notes.warn_about(
                 Some(name),
@@ -129,24 +173,28 @@ impl Comparing<'_> {
     }
 
     /// What can be said of a destination that does not answer.
-    fn decide_without_asking(&self, target: &Target<'_>, state: &State) -> Decision {
+    fn decide_without_asking(&self, target: &Target<'_>) -> Decision {
         let name = &target.settings.name;
+        let state = self.held.state();
         let published = state.destination(name, &target.report.location).and_then(|known| known.published.as_ref());
         match published {
-            Some(published) if self.same_content(published) => Decision::Unknown,
+            Some(published) if self.tonight.is_in(published.fingerprint, &published.fingerprint_method) => {
+                Decision::Unknown
+            }
             _ if self.waits_for(name) => Decision::FromOutbox,
             _ => Decision::Publish,
         }
     }
 
-    fn same_content(&self, published: &PublishedArchive) -> bool {
-        published.fingerprint == self.dump.fingerprint && published.fingerprint_method == self.dump.fingerprint_method
-    }
-
-    /// Whether the last archive that waits for a destination holds this content: only then will it be the newest there.
+    /// Whether the last archive that waits for a destination holds this content: only then will it be the newest there. Where
+    /// every night is to have its archive, another night's does not count.
     fn waits_for(&self, destination: &str) -> bool {
-        let mut waiting = self.waiting.iter().filter(|item| item.packed.pending.iter().any(|name| name == destination));
-        waiting.next_back().is_some_and(|item| item.packed.dump.fingerprint == self.dump.fingerprint)
+        let waits = |item: &&Item| item.packed.pending.iter().any(|name| name == destination);
+        let every_night = self.cx.settings.dump.on_unchanged == OnUnchanged::Archive;
+        self.tonight.waiting.iter().rfind(waits).is_some_and(|Item { packed, .. }| {
+            let same = self.tonight.is_in(packed.dump.fingerprint, &packed.dump.fingerprint_method);
+            same && (!every_night || packed.name.date() == self.cx.today())
+        })
     }
 
     /// Whether the published archive is there as it was; on what grounds that is believed.
@@ -155,8 +203,8 @@ impl Comparing<'_> {
         target: &mut Target<'_>,
         published: &PublishedArchive,
     ) -> Result<Option<&'static str>, DestinationError> {
-        let verify = target.settings.verify;
-        let (session, listing) = target.session(self.interrupt, self.dry_run)?;
+        let (verify, interrupt) = (target.settings.verify, target.interrupt.clone());
+        let (session, listing) = target.session(self.cx.dry_run)?;
         let Some(entry) = listing.iter().find(|entry| entry.name == published.name.as_str()) else { return Ok(None) };
         if !entry.is_file || entry.size != published.bytes {
             return Ok(None);
@@ -168,7 +216,7 @@ impl Comparing<'_> {
         if published.modified.is_some() && entry.modified == published.modified {
             return Ok(Some("size and time are as they were when it was verified"));
         }
-        let publisher = self.publisher(verify);
+        let publisher = self.publisher(verify, &interrupt);
         let held = match publisher.holds(session, published.name.as_str(), published.sha256) {
             Err(error) if is_about_the_file(&error) => {
                 tracing::warn!("`{}` cannot be read: {error}", published.name);
@@ -183,13 +231,13 @@ impl Comparing<'_> {
         })
     }
 
-    fn publisher(&self, verify: Verify) -> Publisher<'_> {
+    fn publisher<'a>(&'a self, verify: Verify, interrupt: &'a Interrupt) -> Publisher<'a> {
         Publisher {
-            job: &self.settings.name,
-            pattern: &self.settings.archive.name,
+            job: &self.cx.settings.name,
+            pattern: &self.cx.settings.archive.name,
             verify,
-            sidecar: self.settings.archive.sidecar,
-            interrupt: self.interrupt,
+            sidecar: self.cx.settings.archive.sidecar,
+            interrupt,
             progress: &|_| {},
         }
     }
@@ -198,12 +246,16 @@ impl Comparing<'_> {
     fn learn(&self, target: &mut Target<'_>, notes: &mut Notes<'_>) -> Result<DestinationState, DestinationError> {
         let location = target.report.location.clone();
         let name = target.settings.name.clone();
-        let archives = target.archives(&self.settings.archive.name);
+        let archives = target.archives(&self.cx.settings.archive.name);
         let mut learnt = DestinationState { location, published: None, archives: archives.len() };
-        let Some(newest) = archives.into_iter().max_by(|a, b| a.name.cmp(&b.name)) else { return Ok(learnt) };
-        let (session, listing) = target.session(self.interrupt, self.dry_run)?;
-        let bar = self.progress.begin("read back", Some(newest.size_bytes));
-        let found = read_archive(session, newest.name.as_str(), &self.settings.dump, self.interrupt, &|seen| {
+        // A date in the future is a clock's mistake: what it names is not the newest.
+        let today = self.cx.today();
+        let believed = archives.into_iter().filter(|archive| archive.name.date() <= today);
+        let Some(newest) = believed.max_by(|a, b| a.name.cmp(&b.name)) else { return Ok(learnt) };
+        let interrupt = target.interrupt.clone();
+        let (session, listing) = target.session(self.cx.dry_run)?;
+        let bar = self.cx.progress.begin("read back", Some(newest.size_bytes));
+        let found = read_archive(session, newest.name.as_str(), &self.cx.settings.dump, &interrupt, &|seen| {
             bar.set(seen, Some(newest.size_bytes));
         });
         let found = match found {
@@ -227,7 +279,7 @@ impl Comparing<'_> {
                     bytes: newest.size_bytes,
                     sha256: found.archive_sha256,
                     fingerprint: found.fingerprint,
-                    fingerprint_method: super::verify::fingerprint_method(&self.settings.dump.volatile_lines),
+                    fingerprint_method: super::verify::fingerprint_method(&self.cx.settings.dump.volatile_lines),
                     dump_bytes: found.dump_bytes,
                     // Whatever is published tonight is newer.
                     published_at: newest_date.and_time(chrono::NaiveTime::MIN).and_utc(),
@@ -243,70 +295,50 @@ impl Comparing<'_> {
         }
         Ok(learnt)
     }
+}
 
-    fn apply_on_unchanged(&self, targets: &mut [Target<'_>], notes: &mut Notes<'_>) -> Result<(), Failure> {
-        let unchanged = targets.iter().filter_map(|target| match &target.decision {
-            Decision::Unchanged { name, since } => Some((name.clone(), *since)),
-            _ => None,
+/// What the answers of the destinations mean together: the step's detail, and what `on_unchanged` asks for.
+pub fn standstill<'a>(cx: &Context<'_>, compared: impl Iterator<Item = &'a Compared> + Clone, notes: &mut Notes<'_>) {
+    let unchanged = compared.clone().filter_map(|compared| compared.unchanged.as_ref());
+    let Some(Unchanged { name, since }) = unchanged.min_by_key(|unchanged| unchanged.since) else {
+        notes.detail(match compared.clone().any(|compared| compared.asked) {
+            true => text!("new" / "nouveau"),
+            false => text!("no destination could be asked" / "aucune destination n'a pu être interrogée"),
         });
-        let Some((name, since)) = unchanged.min_by_key(|(_, since)| *since) else {
-            notes.detail(match targets.iter().any(|target| target.trouble.is_none()) {
-                true => text!("new" / "nouveau"),
-                false => text!("no destination could be asked" / "aucune destination n'a pu être interrogée"),
-            });
-            return Ok(());
-        };
-        let (since_en, since_fr) = (show_date(since, Language::En), show_date(since, Language::Fr));
-        notes.detail(text!("unchanged since {since_en}, in `{name}`" / "inchangé depuis le {since_fr}, dans `{name}`"));
-        let today = self.now.date_naive();
-        let days = (today - since).num_days().max(0) as u64;
-        let standstill = Duration::from_secs(days * 86_400);
-        let frozen = self.settings.dump.frozen_after.is_some_and(|limit| standstill >= limit);
-        for target in targets.iter_mut() {
-            if let Decision::Unchanged { name, since } = &target.decision {
-                target.report.result = DestinationResult::Unchanged { name: name.to_string(), since: *since };
-            }
+        return;
+    };
+    let (since_en, since_fr) = (show_date(*since, Language::En), show_date(*since, Language::Fr));
+    notes.detail(text!("unchanged since {since_en}, in `{name}`" / "inchangé depuis le {since_fr}, dans `{name}`"));
+    let days = (cx.today() - *since).num_days().max(0) as u64;
+    let standstill = Duration::from_secs(days * 86_400);
+    let frozen = cx.settings.dump.frozen_after.is_some_and(|limit| standstill >= limit);
+    match cx.settings.dump.on_unchanged {
+        OnUnchanged::Archive => {}
+        OnUnchanged::Fail => {
+            let why = anyhow::anyhow!("the dump has not changed since {since_en}, `{name}`");
+            let error =
+                why.context(Explained::new("nothing new to archive, and `on_unchanged` is `fail`", broken_export()));
+            let failure = Failure::new(Step::Compare, error)
+                .with_code(ExitCode::Unchanged)
+                .summed_up(text!("unchanged since {since_en}" / "inchangé depuis le {since_fr}"));
+            // A destination whose copy is gone gets it again all the same.
+            notes.fail(None, failure);
         }
-        match self.settings.dump.on_unchanged {
-            OnUnchanged::Archive => {
-                for target in targets.iter_mut() {
-                    match &target.decision {
-                        Decision::Unchanged { name, .. } if name.date() < today => target.decision = Decision::Publish,
-                        Decision::Unknown => target.decision = Decision::Publish,
-                        _ => {}
-                    }
-                }
-                Ok(())
-            }
-            OnUnchanged::Fail => {
-                let why = anyhow::anyhow!("the dump has not changed since {since_en}, `{name}`");
-                let error = why
-                    .context(Explained::new("nothing new to archive, and `on_unchanged` is `fail`", broken_export()));
-                let failure = Failure::new(Step::Compare, error)
-                    .with_code(ExitCode::Unchanged)
-                    .summed_up(text!("unchanged since {since_en}" / "inchangé depuis le {since_fr}"));
-                // A destination whose copy is gone gets it again all the same.
-                notes.fail(None, failure);
-                Ok(())
-            }
-            _ if frozen => {
-                let (en, fr) = (show_duration(standstill, Language::En), show_duration(standstill, Language::Fr));
-                notes.warn(Text::new(
-                    format!("the dump has not changed for {en} (since {since_en}): {}", broken_export().en),
-                    format!("l'export n'a pas changé depuis {fr} (le {since_fr}) : {}", broken_export().fr),
-                ));
-                Ok(())
-            }
-            OnUnchanged::Warn if days > 0 => {
-                let hint = broken_export();
-                notes.warn(Text::new(
-                    format!("the dump is the same as that of {since_en}: {}", hint.en),
-                    format!("l'export est identique à celui du {since_fr} : {}", hint.fr),
-                ));
-                Ok(())
-            }
-            OnUnchanged::Warn | OnUnchanged::Skip => Ok(()),
+        _ if frozen => {
+            let (en, fr) = (show_duration(standstill, Language::En), show_duration(standstill, Language::Fr));
+            notes.warn(Text::new(
+                format!("the dump has not changed for {en} (since {since_en}): {}", broken_export().en),
+                format!("l'export n'a pas changé depuis {fr} (le {since_fr}) : {}", broken_export().fr),
+            ));
         }
+        OnUnchanged::Warn if days > 0 => {
+            let hint = broken_export();
+            notes.warn(Text::new(
+                format!("the dump is the same as that of {since_en}: {}", hint.en),
+                format!("l'export est identique à celui du {since_fr} : {}", hint.fr),
+            ));
+        }
+        OnUnchanged::Warn | OnUnchanged::Skip => {}
     }
 }
 

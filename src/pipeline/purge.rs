@@ -1,28 +1,31 @@
-//! Step 6, `purge`: applies the retention policy of each destination that holds tonight's content, verified.
+//! Step 6, `purge`: applies the retention policy of each destination that holds tonight's content, verified. The thread of each
+//! target does it.
 
-use chrono::{DateTime, NaiveDate};
-use chrono_tz::Tz;
+use chrono::NaiveDate;
 
+use super::context::{Context, Held};
 use super::recorder::Notes;
 use super::target::Target;
+use super::upload::out_of_time;
 use crate::archive_name::ArchiveName;
 use crate::config::settings::{DestinationSettings, Settings};
 use crate::destination::{Destination, DestinationError, Entry, ErrorKind};
 use crate::error::{Failure, while_doing};
-use crate::interrupt::Interrupt;
-use crate::report::DestinationResult;
+use crate::interrupt::is_time_limit;
 use crate::retention::{Plan, Refusal, Situation, Verdict, plan};
 use crate::step::Step;
 use crate::text;
 use crate::text::Text;
-use crate::work_dir::state::{DestinationState, State};
+use crate::work_dir::state::DestinationState;
 
-/// The retention plan of one destination, or `None` if it has no policy.
+/// The retention plan of one destination, or `None` if it has no policy. `current` is the archive that holds the current
+/// content, where that is known better than by the state.
 pub fn plan_for(
     settings: &Settings,
     destination: &DestinationSettings,
     listing: &[Entry],
     known: Option<&DestinationState>,
+    current: Option<&ArchiveName>,
     today: NaiveDate,
     trusted_day: Option<NaiveDate>,
 ) -> Option<Plan> {
@@ -30,7 +33,7 @@ pub fn plan_for(
     let archives = super::target::archives_in(listing, &settings.archive.name);
     let situation = Situation {
         today,
-        current: known.and_then(|known| known.published.as_ref()).map(|published| published.name.clone()),
+        current: current.or(known.and_then(|known| known.published.as_ref()).map(|published| &published.name)).cloned(),
         last_run: trusted_day,
         known_to_state: known.map_or(0, |known| known.archives),
     };
@@ -55,65 +58,60 @@ pub fn delete(
     Ok(())
 }
 
-/// What purging needs.
+/// What purging at one destination needs.
 pub struct Purging<'a> {
-    /// The job.
-    pub settings: &'a Settings,
-    /// The job's time.
-    pub now: DateTime<Tz>,
-    /// Only says what would go.
-    pub dry_run: bool,
-    /// Asked between two archives.
-    pub interrupt: &'a Interrupt,
+    /// Given to every step.
+    pub cx: Context<'a>,
+    /// State and outbox.
+    pub held: &'a Held,
+    /// The last civil day that was believed, before this run purges anywhere.
+    pub trusted_day: Option<NaiveDate>,
+}
+
+/// What the purge of one destination says about the whole run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Purged {
+    /// How many archives went, or would go.
+    pub archives: usize,
+    /// The clock was not believed.
+    pub leap: bool,
+    /// The clock was believed.
+    pub believed: bool,
 }
 
 impl Purging<'_> {
-    /// Purges where it is due. What one archive or destination refuses is noted; the others go on.
+    /// Purges where it is due. What an archive or the destination refuses is noted.
     ///
     /// # Errors
     /// The code of an interruption.
-    pub fn purge(&self, targets: &mut [Target<'_>], state: &mut State, notes: &mut Notes<'_>) -> Result<(), Failure> {
-        let mut total = 0;
-        let (mut leap, mut believed) = (false, false);
-        for target in targets.iter_mut() {
-            let name = target.settings.name.clone();
-            let _span = tracing::info_span!("at", destination = name.as_str()).entered();
-            let Some(plan) = self.due(target, state, notes) else { continue };
-            leap |= matches!(plan.refusal, Some(Refusal::ClockJumped { .. }));
-            believed |= plan.refusal.is_none();
-            for verdict in plan.purge() {
-                self.interrupt.check().map_err(|error| Failure::new(Step::Purge, error))?;
-                if !self.purge_one(target, verdict, notes) {
-                    break;
-                }
-            }
-            total += target.report.purged.len();
-            if !self.dry_run {
-                if let Some(known) = state.destinations.get_mut(&name) {
-                    known.archives = target.archives(&self.settings.archive.name).len();
-                }
-                target.note_held(&self.settings.archive.name);
+    pub fn purge(&self, target: &mut Target<'_>, notes: &mut Notes<'_>) -> Result<Purged, Failure> {
+        let Some(plan) = self.due(target, notes) else { return Ok(Purged::default()) };
+        let before = target.report.purged.len();
+        for verdict in plan.purge() {
+            self.cx.interrupt.check().map_err(|error| Failure::new(Step::Purge, error))?;
+            if !self.purge_one(target, verdict, notes) {
+                break;
             }
         }
-        if believed && !leap {
-            state.trusted_day = Some(self.now.date_naive());
+        if !self.cx.dry_run {
+            if let Some(known) = self.held.state().destinations.get_mut(&target.settings.name) {
+                known.archives = target.archives(&self.cx.settings.archive.name).len();
+            }
+            target.note_held(&self.cx.settings.archive.name);
         }
-        notes.detail(if self.dry_run {
-            text!("would purge {total}" / "purgerait {total}")
-        } else {
-            text!("{total} purged" / "archives purgées : {total}")
-        });
-        Ok(())
+        Ok(Purged {
+            archives: target.report.purged.len() - before,
+            leap: matches!(plan.refusal, Some(Refusal::ClockJumped { .. })),
+            believed: plan.refusal.is_none(),
+        })
     }
 
     /// What is to go at a destination; `None` if nothing may be looked at there.
-    fn due(&self, target: &mut Target<'_>, state: &State, notes: &mut Notes<'_>) -> Option<Plan> {
+    fn due(&self, target: &mut Target<'_>, notes: &mut Notes<'_>) -> Option<Plan> {
         let name = &target.settings.name;
         // Without a listing there is nothing to judge.
         target.session.as_ref()?;
-        let holds =
-            matches!(target.report.result, DestinationResult::Published { .. } | DestinationResult::Unchanged { .. });
-        if !holds && !self.dry_run {
+        if target.current.is_none() && !self.cx.dry_run {
             tracing::info!("0 purged, because tonight's content is not verified there");
             target.report.purge_note = Some(text!(
                 "nothing purged: tonight's content is not verified there"
@@ -129,11 +127,13 @@ impl Purging<'_> {
             ));
             return None;
         }
-        let known = state.destination(name, &target.report.location);
+        let known = self.held.state().destination(name, &target.report.location).cloned();
         // An empty directory where archives were is no reason to believe what was put there just now.
         let listing: &[Entry] = if target.lost_all { &[] } else { &target.listing };
-        let today = self.now.date_naive();
-        let Some(plan) = plan_for(self.settings, target.settings, listing, known, today, state.trusted_day) else {
+        let (today, current) = (self.cx.today(), target.current.as_ref());
+        let Some(plan) =
+            plan_for(self.cx.settings, target.settings, listing, known.as_ref(), current, today, self.trusted_day)
+        else {
             tracing::info!("0 purged, because this destination has no `retention`");
             return None;
         };
@@ -158,7 +158,7 @@ impl Purging<'_> {
     fn purge_one(&self, target: &mut Target<'_>, verdict: &Verdict, notes: &mut Notes<'_>) -> bool {
         let name = &target.settings.name;
         let archive = verdict.archive.to_string();
-        if self.dry_run {
+        if self.cx.dry_run {
             tracing::info!("would purge `{archive}`: {}", verdict.because());
             target.report.purged.push(archive);
             return true;
@@ -169,6 +169,12 @@ impl Purging<'_> {
                 tracing::info!("purged `{archive}`: {}", verdict.because());
                 target.report.purged.push(archive);
                 true
+            }
+            Err(error) if is_time_limit(&error) => {
+                let what = format!("failed to purge `{archive}` at `{}`", target.report.location);
+                let (failure, summary) = out_of_time(Step::Purge, target.settings, error, what);
+                notes.fail(Some(name), failure.summed_up(summary));
+                false
             }
             Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Auth | ErrorKind::Untrusted) => {
                 let summary = error.summary();

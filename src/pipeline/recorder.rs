@@ -34,7 +34,18 @@ pub struct Notes<'a> {
     warnings: Vec<Warning>,
 }
 
-impl Notes<'_> {
+impl<'a> Notes<'a> {
+    /// Nothing has been noted yet.
+    pub fn new(step: Step, interrupt: &'a Interrupt) -> Self {
+        Notes { step, interrupt, detail: None, failures: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// Takes over what a part of the step has noted, the thread of a target for one. Its detail is its own.
+    pub fn take_over(&mut self, part: Notes<'_>) {
+        self.failures.extend(part.failures);
+        self.warnings.extend(part.warnings);
+    }
+
     /// One short line about what was done; the last one counts.
     pub fn detail(&mut self, detail: Text) {
         tracing::info!("{detail}");
@@ -48,8 +59,18 @@ impl Notes<'_> {
 
     /// Somebody should look at this destination.
     pub fn warn_about(&mut self, destination: Option<&str>, text: Text) {
+        self.warn_in(self.step, destination, text);
+    }
+
+    /// Somebody should look at this, which belongs to another step.
+    pub fn warn_in(&mut self, step: Step, destination: Option<&str>, text: Text) {
         tracing::warn!("{text}");
-        self.warnings.push(Warning { step: self.step, destination: destination.map(str::to_owned), text });
+        self.warnings.push(Warning { step, destination: destination.map(str::to_owned), text });
+    }
+
+    /// Whether there is nothing to tell.
+    pub fn is_quiet(&self) -> bool {
+        self.failures.is_empty() && self.warnings.is_empty()
     }
 
     /// One destination failed; the step goes on with the others.
@@ -73,8 +94,7 @@ impl<'a> Recorder<'a> {
     pub fn step<T>(&mut self, step: Step, work: impl FnOnce(&mut Notes<'_>) -> Result<T, Failure>) -> Option<T> {
         let _span = tracing::info_span!("step", step = step.name()).entered();
         let begun = Instant::now();
-        let mut notes =
-            Notes { step, interrupt: self.interrupt, detail: None, failures: Vec::new(), warnings: Vec::new() };
+        let mut notes = Notes::new(step, self.interrupt);
         // Only a trace for the next run: a full disk is not to end this one here.
         if let Some(Err(error)) = self.lock.as_mut().map(|lock| lock.enter(step)) {
             tracing::warn!("the step could not be noted in the lock file: {error}");
@@ -90,17 +110,26 @@ impl<'a> Recorder<'a> {
         };
         let outcome = if !notes.failures.is_empty() {
             StepOutcome::Failed
-        } else if !notes.warnings.is_empty() {
+        } else if notes.warnings.iter().any(|warning| warning.step == step) {
             StepOutcome::Warning
         } else {
             StepOutcome::Done
         };
-        self.record(StepReport { step, outcome, seconds: begun.elapsed().as_secs_f64(), detail: notes.detail });
-        self.failures.append(&mut notes.failures);
-        // A step that runs a second time in one run says the same things again.
-        notes.warnings.retain(|new| !self.warnings.iter().any(|known| known.text == new.text));
-        self.warnings.append(&mut notes.warnings);
+        let detail = notes.detail.take();
+        self.record(StepReport { step, outcome, seconds: begun.elapsed().as_secs_f64(), detail });
+        self.keep(notes);
         value
+    }
+
+    /// Keeps failures and warnings that were noted outside of a step that runs.
+    pub fn keep(&mut self, notes: Notes<'_>) {
+        self.failures.extend(notes.failures);
+        for new in notes.warnings {
+            // A step that runs a second time in one run says the same things again.
+            if !self.warnings.iter().any(|known| known.text == new.text) {
+                self.warnings.push(new);
+            }
+        }
     }
 
     /// A step that is not needed, or impossible after a failure.

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Duration};
 use chrono_tz::Tz;
 
+use super::context::{Context, Held};
 use super::recorder::Notes;
-use crate::config::settings::Settings;
 use crate::error::{Explain, Failure, explained};
 use crate::exit_code::ExitCode;
 use crate::step::Step;
@@ -15,29 +15,13 @@ use crate::work_dir::lock::{Acquired, Holder, Lock};
 use crate::work_dir::outbox::Outbox;
 use crate::work_dir::state::{LastRun, Origin, State};
 
-/// What the other steps stand on.
-pub struct Started {
-    /// The paths.
-    pub work_dir: WorkDir,
-    /// What the last run left, with this run noted as the last one.
-    pub state: State,
-    /// Archives that wait.
-    pub outbox: Outbox,
-}
-
 /// Prepares the work dir, takes the lock, reads the state and looks at the clock. The lock is handed out as soon as it is
 /// held, so that a run that fails after that still ends it in good order.
 ///
 /// # Errors
 /// Exit code 5 for the local disk, 10 if another run holds the lock, 2 for a clock that cannot be right or a state from the future.
-pub fn start(
-    settings: &Settings,
-    run_id: &str,
-    now: DateTime<Tz>,
-    dry_run: bool,
-    held: &mut Option<Lock>,
-    notes: &mut Notes<'_>,
-) -> Result<Started, Failure> {
+pub fn start(cx: &Context<'_>, run_id: &str, held: &mut Option<Lock>, notes: &mut Notes<'_>) -> Result<Held, Failure> {
+    let Context { settings, now, dry_run, .. } = *cx;
     let disk = |error: anyhow::Error| Failure::new(Step::Start, error).with_code(ExitCode::Pack);
     let work_dir = WorkDir::prepare(&settings.work_dir)
         .explain(
@@ -91,7 +75,7 @@ pub fn start(
     // Until the run's end this stands for "did not finish"; the lock file tells where it died.
     state.last_run =
         Some(LastRun { run_id: run_id.to_owned(), started: now.to_utc(), exit_code: ExitCode::Other.code() });
-    Ok(Started { work_dir, state, outbox })
+    Ok(Held::new(work_dir, outbox, state))
 }
 
 fn take_lock(work_dir: &WorkDir, run_id: &str, now: DateTime<Tz>, notes: &mut Notes<'_>) -> Result<Lock, Failure> {

@@ -5,16 +5,18 @@ use std::fmt;
 use chrono::NaiveDate;
 
 use crate::archive_name::{ArchiveName, NamePattern};
-use crate::config::settings::{DestinationSettings, Settings};
+use crate::config::settings::DestinationSettings;
 use crate::destination::{self, Destination, DestinationError, Entry, dry_run::DryRun};
 use crate::interrupt::Interrupt;
 use crate::report::{DestinationReport, DestinationResult, Held};
 use crate::retention::Known;
 
-/// One destination in this run.
+/// One destination in this run; owned by a thread of its own.
 pub struct Target<'a> {
     /// Its settings.
     pub settings: &'a DestinationSettings,
+    /// Ends with a signal, and at the destination's `time_limit` from the first contact on.
+    pub interrupt: Interrupt,
     /// Connected at the first need; `None` before that and after a failure.
     pub session: Option<Box<dyn Destination>>,
     /// Everything in the directory, listed once and kept up to date by whoever changes it.
@@ -25,6 +27,9 @@ pub struct Target<'a> {
     pub name_taken: bool,
     /// What `compare` found.
     pub decision: Decision,
+    /// The archive here that holds tonight's content, verified. Set by comparing fingerprints, never by dates; retention's
+    /// *current* and the right to purge follow from it.
+    pub current: Option<ArchiveName>,
     /// Why the first contact failed, until `upload` reports it.
     pub trouble: Option<DestinationError>,
     /// What people are told.
@@ -64,8 +69,8 @@ impl fmt::Display for Decision {
 }
 
 impl<'a> Target<'a> {
-    /// A destination that nobody has talked to yet.
-    pub fn new(settings: &'a DestinationSettings) -> Self {
+    /// A destination before the first contact.
+    pub fn new(settings: &'a DestinationSettings, interrupt: &Interrupt) -> Self {
         let report = DestinationReport {
             name: settings.name.clone(),
             location: destination::location(settings),
@@ -79,32 +84,25 @@ impl<'a> Target<'a> {
         };
         Target {
             settings,
+            interrupt: interrupt.clone(),
             session: None,
             listing: Vec::new(),
             lost_all: false,
             name_taken: false,
             decision: Decision::Undecided,
+            current: None,
             trouble: None,
             report,
         }
-    }
-
-    /// One target per destination, in the order of the config.
-    pub fn all(settings: &'a Settings) -> Vec<Target<'a>> {
-        settings.destinations.iter().map(Target::new).collect()
     }
 
     /// The connected destination, listed; connects at the first call.
     ///
     /// # Errors
     /// Whatever the destination said.
-    pub fn session(
-        &mut self,
-        interrupt: &Interrupt,
-        dry_run: bool,
-    ) -> Result<(&mut dyn Destination, &mut Vec<Entry>), DestinationError> {
+    pub fn session(&mut self, dry_run: bool) -> Result<(&mut dyn Destination, &mut Vec<Entry>), DestinationError> {
         if self.session.is_none() {
-            let mut session = destination::connect(self.settings, interrupt)?;
+            let mut session = destination::connect(self.settings, &self.interrupt)?;
             if dry_run {
                 session = Box::new(DryRun::new(session));
             }
@@ -128,7 +126,7 @@ impl<'a> Target<'a> {
         archives.sort_by(|a, b| a.name.cmp(&b.name));
         self.report.held = Some(Held {
             count: archives.len(),
-            bytes: archives.iter().map(|archive| archive.size_bytes).sum(),
+            bytes: archives.iter().fold(0, |sum, archive| archive.size_bytes.saturating_add(sum)),
             oldest: archives.first().map(|archive| archive.name.to_string()),
             newest: archives.last().map(|archive| archive.name.to_string()),
         });

@@ -1,138 +1,122 @@
-//! Step 5, `upload`: everything in the outbox goes to the destinations that need it, oldest night first.
+//! Step 5, `upload`: everything in the outbox goes to the destinations that need it, oldest night first. The thread of each target
+//! does it, so that one destination neither stops nor delays another.
 //!
-//! One destination that fails does not stop the others. State and outbox are written after each archive that was verified, so
-//! that a crash forgets nothing.
+//! State and outbox are written after each archive that was verified, so that a crash forgets nothing.
 
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::path::Path;
 
-use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
+use chrono::Utc;
 
+use super::compare::Tonight;
+use super::context::{Context, Held};
 use super::recorder::Notes;
 use super::target::{Decision, Target};
-use crate::config::settings::Settings;
+use crate::config::settings::{DestinationSettings, Settings};
 use crate::destination::{DestinationError, Entry, ErrorKind};
-use crate::error::{Failure, while_doing};
+use crate::error::{Explained, Failure, while_doing};
 use crate::exit_code::ExitCode;
-use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::interrupt::is_time_limit;
 use crate::publish::{Publication, Publisher, Publishing};
 use crate::report::DestinationResult;
 use crate::step::Step;
 use crate::text;
 use crate::text::{Language, Text};
-use crate::units::show_size;
-use crate::work_dir::WorkDir;
-use crate::work_dir::outbox::{Item, Outbox};
+use crate::units::{show_duration, show_size};
+use crate::work_dir::outbox::Item;
 use crate::work_dir::state::{PublishedArchive, State};
 
-/// What uploading needs.
+/// What uploading to one destination needs.
 pub struct Uploading<'a> {
-    /// The job.
-    pub settings: &'a Settings,
-    /// Where the state is saved.
-    pub work_dir: &'a WorkDir,
-    /// What waits.
-    pub outbox: &'a Outbox,
-    /// The job's time.
-    pub now: DateTime<Tz>,
-    /// Asked between two blocks.
-    pub interrupt: &'a Interrupt,
-    /// Told how far each transfer is.
-    pub progress: &'a dyn Progress,
+    /// Given to every step.
+    pub cx: Context<'a>,
+    /// State and outbox.
+    pub held: &'a Held,
+    /// Tonight's content; `None` if it could not be had, and only what waited goes.
+    pub tonight: Option<&'a Tonight>,
+    /// Tonight's archive in the outbox, if one was packed.
+    pub packed: Option<&'a Path>,
 }
 
-/// What all destinations have to do with.
-struct Shared<'a, 'n> {
-    items: Vec<Item>,
-    state: &'a mut State,
-    notes: &'a mut Notes<'n>,
-    /// Whether it is tonight's, its name, its bytes.
-    published: Vec<(bool, String, u64)>,
+/// An archive that was published in this run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Uploaded {
+    /// Whether it bears tonight's date.
+    tonight: bool,
+    name: String,
+    bytes: u64,
 }
 
 impl Uploading<'_> {
-    /// Publishes what waits, at one destination after the other or at all of them at the same time. Failures of single
-    /// destinations are noted; only the local disk or an interruption end the step.
+    /// Everything that waits for one destination. What the destination refuses is noted.
     ///
     /// # Errors
-    /// Exit code 5 if state or outbox cannot be written; the code of an interruption.
-    pub fn upload(&self, targets: &mut [Target<'_>], state: &mut State, notes: &mut Notes<'_>) -> Result<(), Failure> {
-        let items = self.outbox.items().map_err(disk)?;
-        let shared = Mutex::new(Shared { items, state, notes, published: Vec::new() });
-        if self.settings.parallel_uploads {
-            let span = tracing::Span::current();
-            let serve = &|target| {
-                let _step = span.enter();
-                self.serve(target, &shared)
-            };
-            thread::scope(|scope| {
-                let serving: Vec<_> = targets.iter_mut().map(|target| scope.spawn(move || serve(target))).collect();
-                // All of them are waited for before the first failure is passed on.
-                let served: Vec<_> = serving.into_iter().map(|one| one.join()).collect();
-                served.into_iter().try_for_each(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            })?;
-        } else {
-            for target in targets.iter_mut() {
-                self.serve(target, &shared)?;
-                if self.interrupt.exit_code().is_some() {
-                    return Ok(());
-                }
-            }
-        }
-        let Shared { mut published, notes, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-        published.sort();
-        published.dedup();
-        if let Some(detail) = summary(&published) {
-            notes.detail(detail);
-        }
-        Ok(())
-    }
-
-    /// Everything that waits for one destination, oldest night first.
-    fn serve(&self, target: &mut Target<'_>, shared: &Mutex<Shared<'_, '_>>) -> Result<(), Failure> {
-        let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Exit code 5 if state or outbox cannot be written.
+    pub fn upload(&self, target: &mut Target<'_>, notes: &mut Notes<'_>) -> Result<Vec<Uploaded>, Failure> {
         let name = target.settings.name.clone();
-        let _span = tracing::info_span!("at", destination = name.as_str()).entered();
-        target.report.waiting = waiting_for(&name, &lock().items);
+        self.withdraw(target)?;
+        let waiting = self.waiting_for(&name)?;
+        target.report.waiting = names(&waiting);
         if target.trouble.is_some() {
-            note_trouble(target, lock().notes);
-            return Ok(());
+            note_trouble(target, notes);
+            return Ok(Vec::new());
         }
-        let waiting: Vec<Item> =
-            lock().items.iter().filter(|item| item.packed.pending.contains(&name)).cloned().collect();
+        let mut uploaded = Vec::new();
         for item in waiting {
             match self.publish(target, &item) {
-                Ok(publishing) => self.delivered(target, &item, publishing, &mut lock())?,
+                Ok(publishing) => {
+                    uploaded.push(self.delivered(target, &item, publishing, notes)?);
+                }
                 Err(error) => {
                     // What is wrong with one archive must not hold back the others for ever.
-                    let only_this =
-                        matches!(error.kind, ErrorKind::Local | ErrorKind::Other | ErrorKind::AlreadyExists);
-                    note_failure(target, error, item.packed.name.as_str(), lock().notes);
-                    if self.interrupt.exit_code().is_some() || !only_this {
+                    let only_this = !is_time_limit(&error)
+                        && matches!(error.kind, ErrorKind::Local | ErrorKind::Other | ErrorKind::AlreadyExists);
+                    note_failure(target, error, item.packed.name.as_str(), notes);
+                    if self.cx.is_interrupted() || !only_this {
                         break;
                     }
                 }
             }
         }
         if let Some(session) = target.session.as_mut().filter(|_| target.report.waiting.is_empty()) {
-            sweep_parts(session.as_mut(), &mut target.listing, self.settings);
+            sweep_parts(session.as_mut(), &mut target.listing, self.cx.settings);
         }
-        Ok(())
+        Ok(uploaded)
+    }
+
+    /// Tonight's archive was packed for this destination before it could say whether it needs it.
+    fn withdraw(&self, target: &Target<'_>) -> Result<(), Failure> {
+        let (Some(tonight), Some(path)) = (self.tonight, self.packed) else { return Ok(()) };
+        let name = &target.settings.name;
+        let waits = |item: &Item| item.path == path && item.packed.pending.contains(name);
+        if target.decision == Decision::Publish || tonight.waiting.iter().any(waits) {
+            return Ok(());
+        }
+        let _descriptions = self.held.state();
+        let mut items = self.held.outbox.items().map_err(disk)?;
+        match items.iter_mut().find(|item| waits(item)) {
+            Some(item) => self.held.outbox.withdraw(item, name).map_err(disk),
+            None => Ok(()),
+        }
+    }
+
+    fn waiting_for(&self, destination: &str) -> Result<Vec<Item>, Failure> {
+        let _descriptions = self.held.state();
+        let mut items = self.held.outbox.items().map_err(disk)?;
+        items.retain(|item| item.packed.pending.iter().any(|name| name == destination));
+        Ok(items)
     }
 
     fn publish(&self, target: &mut Target<'_>, item: &Item) -> Result<Publishing, DestinationError> {
-        let settings = target.settings;
-        let (session, listing) = target.session(self.interrupt, false)?;
-        let bar = self.progress.begin(&format!("upload {}", settings.name), Some(item.packed.bytes));
+        let (settings, interrupt) = (target.settings, target.interrupt.clone());
+        let (session, listing) = target.session(false)?;
+        let bar = self.cx.progress.begin(&format!("upload {}", settings.name), Some(item.packed.bytes));
         let total = item.packed.bytes;
         let publisher = Publisher {
-            job: &self.settings.name,
-            pattern: &self.settings.archive.name,
+            job: &self.cx.settings.name,
+            pattern: &self.cx.settings.archive.name,
             verify: settings.verify,
-            sidecar: self.settings.archive.sidecar,
-            interrupt: self.interrupt,
+            sidecar: self.cx.settings.archive.sidecar,
+            interrupt: &interrupt,
             progress: &|sent| bar.set(sent, Some(total)),
         };
         let archive =
@@ -149,60 +133,71 @@ impl Uploading<'_> {
         target: &mut Target<'_>,
         item: &Item,
         publishing: Publishing,
-        shared: &mut Shared<'_, '_>,
-    ) -> Result<(), Failure> {
+        notes: &mut Notes<'_>,
+    ) -> Result<Uploaded, Failure> {
         let name = target.settings.name.clone();
-        let Shared { items, state, notes, published: done } = shared;
-        target.name_taken |= warn_about_another_name(&name, item, &publishing, state, notes);
         let dump = &item.packed.dump;
+        let tonight = item.packed.name.date() == self.cx.today();
+        let mut state = self.held.state();
+        target.name_taken |= warn_about_another_name(&name, item, &publishing, &state, notes);
         let known = state.destinations.entry(name.clone()).or_default();
         let same = known.published.as_ref().filter(|before| {
             before.fingerprint == dump.fingerprint && before.fingerprint_method == dump.fingerprint_method
         });
         let since = same.map_or(item.packed.name.date(), |before| before.since);
         known.location.clone_from(&target.report.location);
-        // An earlier night's archive that went late is not what the source holds, where `compare` found that there already
-        // or a later night has been published before.
-        let later = known.published.as_ref().is_some_and(|before| before.name.date() > item.packed.name.date());
-        let is_current = !later && !matches!(target.decision, Decision::Unchanged { .. });
-        let published = PublishedArchive {
-            name: publishing.name.clone(),
-            bytes: item.packed.bytes,
-            sha256: item.packed.sha256,
-            modified: publishing.modified,
-            fingerprint: dump.fingerprint,
-            fingerprint_method: dump.fingerprint_method.clone(),
-            dump_bytes: dump.bytes,
-            since,
-            published_at: Utc::now(),
+        // The content decides. Where tonight's is not known, a later night's archive is what the source held last.
+        let is_current = match self.tonight {
+            Some(tonight) => tonight.is_in(dump.fingerprint, &dump.fingerprint_method),
+            None => {
+                let later = |before: &PublishedArchive| {
+                    let date = before.name.date();
+                    date > item.packed.name.date() && date <= self.cx.today()
+                };
+                !known.published.as_ref().is_some_and(later)
+            }
         };
         if is_current {
-            known.published = Some(published);
+            known.published = Some(PublishedArchive {
+                name: publishing.name.clone(),
+                bytes: item.packed.bytes,
+                sha256: item.packed.sha256,
+                modified: publishing.modified,
+                fingerprint: dump.fingerprint,
+                fingerprint_method: dump.fingerprint_method.clone(),
+                dump_bytes: dump.bytes,
+                since,
+                published_at: Utc::now(),
+            });
         }
-        known.archives = target.archives(&self.settings.archive.name).len();
-        target.note_held(&self.settings.archive.name);
-        let tonight = item.packed.name.date() == self.now.date_naive();
-        if tonight || target.decision == Decision::FromOutbox {
+        known.archives = target.archives(&self.cx.settings.archive.name).len();
+        target.note_held(&self.cx.settings.archive.name);
+        let holds_tonights = is_current && self.tonight.is_some();
+        if holds_tonights {
+            target.current = Some(publishing.name.clone());
             target.report.result = DestinationResult::Published {
                 name: publishing.name.to_string(),
                 bytes: item.packed.bytes,
                 verified_by: publishing.verified_by,
             };
         }
-        if !tonight {
+        if !tonight || !holds_tonights {
             target.report.caught_up.push(publishing.name.to_string());
         }
         // Whatever becomes of these, the archive is there, and the report says so.
-        state.save(&self.work_dir.state_file()).map_err(disk)?;
+        state.save(&self.held.work_dir.state_file()).map_err(disk)?;
+        // Another target's thread may have changed the description since this one read it.
+        let mut items = self.held.outbox.items().map_err(disk)?;
         if let Some(waiting) = items.iter_mut().find(|waiting| waiting.path == item.path) {
-            self.outbox.delivered(waiting, &name).map_err(disk)?;
+            self.held.outbox.delivered(waiting, &name).map_err(disk)?;
         }
-        target.report.waiting = waiting_for(&name, items);
-        done.push((tonight, publishing.name.to_string(), item.packed.bytes));
+        items.retain(|waiting| waiting.packed.pending.contains(&name));
+        target.report.waiting = names(&items);
+        drop(state);
         if let Some(warning) = publishing.warning {
             notes.warn_about(Some(&name), warning);
         }
-        Ok(())
+        Ok(Uploaded { tonight, name: publishing.name.to_string(), bytes: item.packed.bytes })
     }
 }
 
@@ -228,10 +223,31 @@ fn note_failure(target: &mut Target<'_>, error: DestinationError, archive: &str,
 
 fn note(target: &mut Target<'_>, error: DestinationError, what: String, notes: &mut Notes<'_>) {
     target.report.result = DestinationResult::Failed { waiting: !target.report.waiting.is_empty() };
+    let name = &target.settings.name;
+    if is_time_limit(&error) {
+        let (failed, summary) = out_of_time(Step::Upload, target.settings, error, what);
+        return notes.fail(Some(name), failed.summed_up(summary));
+    }
     let summary = error.summary();
     let code = if error.kind == ErrorKind::Local { ExitCode::Pack } else { ExitCode::Upload };
     let failure = Failure::new(Step::Upload, while_doing(what)(error)).with_code(code);
-    notes.fail(Some(&target.settings.name), failure.summed_up(summary));
+    notes.fail(Some(name), failure.summed_up(summary));
+}
+
+/// The destination's `time_limit` is over: neither this machine's disk nor a signal.
+pub fn out_of_time(
+    step: Step,
+    settings: &DestinationSettings,
+    error: DestinationError,
+    what: String,
+) -> (Failure, Text) {
+    let (en, fr) = (show_duration(settings.time_limit, Language::En), show_duration(settings.time_limit, Language::Fr));
+    let hint = text!(
+        "the server or the line is too slow, or stands still; what was sent is resumed next night where the server allows it; if so much has to go there, raise `time_limit` under this `[[destination]]`"
+            / "le serveur ou la ligne est trop lent, ou ne répond plus ; ce qui est déjà envoyé sera repris la nuit prochaine si le serveur le permet ; s'il y a vraiment autant à envoyer, augmentez `time_limit` dans cette `[[destination]]`"
+    );
+    let error = anyhow::Error::new(error).context(Explained::new(what, hint));
+    (Failure::new(step, error), text!("time limit of {en} reached" / "limite de temps de {fr} atteinte"))
 }
 
 /// Whether something that is not ours bears the archive's name: then ours has got a suffix, and somebody should know why.
@@ -263,9 +279,8 @@ fn disk(error: anyhow::Error) -> Failure {
     Failure::new(Step::Upload, error).with_code(ExitCode::Pack)
 }
 
-fn waiting_for(destination: &str, items: &[Item]) -> Vec<String> {
-    let waits = |item: &&Item| item.packed.pending.iter().any(|name| name == destination);
-    items.iter().filter(waits).map(|item| item.packed.name.to_string()).collect()
+fn names(items: &[Item]) -> Vec<String> {
+    items.iter().map(|item| item.packed.name.to_string()).collect()
 }
 
 /// Removes what our own job left half-uploaded on other nights and nobody will resume any more.
@@ -284,11 +299,14 @@ fn sweep_parts(session: &mut dyn crate::destination::Destination, listing: &mut 
     }
 }
 
-/// `published` is sorted, tonight's archives last.
-fn summary(published: &[(bool, String, u64)]) -> Option<Text> {
-    let (_, name, bytes) = published.last()?;
-    let late = published.iter().filter(|(tonight, _, _)| !tonight).count();
-    let others = if late == published.len() { late - 1 } else { late };
+/// What all destinations together have got, in one line.
+pub fn summary(mut uploaded: Vec<Uploaded>) -> Option<Text> {
+    // Tonight's archives last.
+    uploaded.sort();
+    uploaded.dedup();
+    let Uploaded { name, bytes, .. } = uploaded.last()?;
+    let late = uploaded.iter().filter(|archive| !archive.tonight).count();
+    let others = if late == uploaded.len() { late - 1 } else { late };
     let (mut en, mut fr) = (
         format!("{name}, {}", show_size(*bytes, Language::En)),
         format!("{name}, {}", show_size(*bytes, Language::Fr)),

@@ -183,6 +183,15 @@ impl Outbox {
         self.save(item)
     }
 
+    /// Notes that `destination` does not need it after all; the archive goes once no other does.
+    ///
+    /// # Errors
+    /// When the outbox cannot be written.
+    pub fn withdraw(&self, item: &mut Item, destination: &str) -> anyhow::Result<()> {
+        item.packed.pending.retain(|name| name != destination);
+        self.save(item)
+    }
+
     /// Forgets destinations that the config no longer has. An archive that none of the others has yet is not lost for it: it
     /// then waits for all of them. Gives each archive with the destination that it will not reach.
     ///
