@@ -56,13 +56,13 @@ pub fn is_time_limit(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// The error that [`Interrupt::check`] gives, inside an [`io::Error`].
+/// The error that [`Interrupt::check`] gives after a signal, inside an [`io::Error`]; also what a protocol says that was stopped.
 #[derive(Clone, Copy, Debug)]
 pub struct Interrupted;
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("stopped by a signal")
+        f.write_str("it was stopped")
     }
 }
 
@@ -102,6 +102,11 @@ impl Interrupt {
     /// The time until the limit of [`with_time_limit`](Interrupt::with_time_limit), for code that has to give a wait its length; `None` without a limit.
     pub fn time_left(&self) -> Option<Duration> {
         self.limit.map(|limit| limit.end.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether the time limit is over, and no signal came before.
+    pub fn is_out_of_time(&self) -> bool {
+        self.exit_code().is_none() && self.time_left() == Some(Duration::ZERO)
     }
 
     /// Does what SIGTERM does, for whoever has another reason to stop.

@@ -27,7 +27,7 @@ use crate::work_dir::outbox::{Item, Outbox};
 use crate::work_dir::state::{DumpRecord, SourceState};
 
 /// How long the destinations that have answered wait for those that have not, before tonight's archive is packed for all.
-const LATE: Duration = Duration::from_secs(20);
+const LATE: Duration = Duration::from_secs(10);
 
 /// A night after `start`.
 pub struct Night<'n, 'scope, 'a, 'r> {

@@ -11,7 +11,6 @@ use crate::archive_name::ArchiveName;
 use crate::config::settings::{DestinationSettings, Settings};
 use crate::destination::{Destination, DestinationError, Entry, ErrorKind};
 use crate::error::{Failure, while_doing};
-use crate::interrupt::is_time_limit;
 use crate::retention::{Plan, Refusal, Situation, Verdict, plan};
 use crate::step::Step;
 use crate::text;
@@ -170,7 +169,7 @@ impl Purging<'_> {
                 target.report.purged.push(archive);
                 true
             }
-            Err(error) if is_time_limit(&error) => {
+            Err(error) if target.is_out_of_time(&error) => {
                 let what = format!("failed to purge `{archive}` at `{}`", target.report.location);
                 let (failure, summary) = out_of_time(Step::Purge, target.settings, error, what);
                 notes.fail(Some(name), failure.summed_up(summary));

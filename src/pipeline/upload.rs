@@ -15,7 +15,6 @@ use crate::config::settings::{DestinationSettings, Settings};
 use crate::destination::{DestinationError, Entry, ErrorKind};
 use crate::error::{Explained, Failure, while_doing};
 use crate::exit_code::ExitCode;
-use crate::interrupt::is_time_limit;
 use crate::publish::{Publication, Publisher, Publishing};
 use crate::report::DestinationResult;
 use crate::step::Step;
@@ -68,7 +67,7 @@ impl Uploading<'_> {
                 }
                 Err(error) => {
                     // What is wrong with one archive must not hold back the others for ever.
-                    let only_this = !is_time_limit(&error)
+                    let only_this = !target.is_out_of_time(&error)
                         && matches!(error.kind, ErrorKind::Local | ErrorKind::Other | ErrorKind::AlreadyExists);
                     note_failure(target, error, item.packed.name.as_str(), notes);
                     if self.cx.is_interrupted() || !only_this {
@@ -224,7 +223,7 @@ fn note_failure(target: &mut Target<'_>, error: DestinationError, archive: &str,
 fn note(target: &mut Target<'_>, error: DestinationError, what: String, notes: &mut Notes<'_>) {
     target.report.result = DestinationResult::Failed { waiting: !target.report.waiting.is_empty() };
     let name = &target.settings.name;
-    if is_time_limit(&error) {
+    if target.is_out_of_time(&error) {
         let (failed, summary) = out_of_time(Step::Upload, target.settings, error, what);
         return notes.fail(Some(name), failed.summed_up(summary));
     }

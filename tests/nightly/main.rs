@@ -6,6 +6,7 @@ mod support;
 
 mod bad_night;
 mod connections;
+mod content;
 mod destination;
 mod dump;
 mod here;
@@ -18,6 +19,7 @@ mod secrets;
 mod several_nights;
 mod smoke;
 mod source;
+mod threads;
 mod unchanged;
 mod zip;
 
@@ -34,6 +36,8 @@ fn main() -> std::process::ExitCode {
     killed::cases(&mut suite);
     mail::cases(&mut suite);
     parallel::cases(&mut suite);
+    threads::cases(&mut suite);
+    content::cases(&mut suite);
     secrets::cases(&mut suite);
     several_nights::cases(&mut suite);
     log::cases(&mut suite);
