@@ -14,7 +14,7 @@ use super::recorder::{Notes, Recorder};
 use super::target::Decision;
 use super::threads::{Answer, Delivery, Threads};
 use super::upload::{self, Uploaded};
-use super::verify::{Before, Verified, fingerprint_method, verify};
+use super::verify::{Before, Verified, fingerprint_method, not_shrunk, verify};
 use crate::deflate::Horizon;
 use crate::digest::Digest;
 use crate::error::Failure;
@@ -197,7 +197,7 @@ impl<'n, 'scope, 'a: 'scope, 'r> Night<'n, 'scope, 'a, 'r> {
         let (held, cx) = (self.held, self.cx);
         let has_content = obtained.verified.is_some();
         let (threads, compared, asked) = (&mut self.threads, &mut self.compared, &mut self.asked);
-        self.recorder.step(Step::Compare, |notes| {
+        let tonight = self.recorder.step(Step::Compare, |notes| {
             let waiting =
                 held.outbox.items().map_err(|error| Failure::new(Step::Compare, error).with_code(ExitCode::Pack))?;
             let tonight = Arc::new(Tonight { dump: obtained.record.clone(), waiting });
@@ -232,7 +232,18 @@ impl<'n, 'scope, 'a: 'scope, 'r> Night<'n, 'scope, 'a, 'r> {
             }
             standstill(&cx, compared.iter().flatten(), notes);
             Ok(tonight)
-        })
+        });
+        self.judge_again(obtained).and(tonight)
+    }
+
+    /// After a lost state, what tonight's dump is measured against is known only once an archive has been read back.
+    fn judge_again(&mut self, obtained: &Obtained) -> Option<()> {
+        let learnt = self.held.state().last_published().cloned().filter(|_| self.facts.previous_bytes.is_none());
+        let Some(learnt) = learnt else { return Some(()) };
+        self.facts.previous_bytes = Some(learnt.dump_bytes);
+        let judged = not_shrunk(&self.cx.settings.dump, obtained.record.bytes, &learnt);
+        let Err((error, summary)) = judged else { return Some(()) };
+        self.recorder.step(Step::Verify, |_| Err(Failure::new(Step::Verify, error).summed_up(summary)))
     }
 
     /// Tonight's archive, for the destinations that need it and those that have not answered yet.

@@ -123,9 +123,17 @@ impl<'a> Recorder<'a> {
 
     /// Keeps failures and warnings that were noted outside of a step that runs.
     pub fn keep(&mut self, notes: Notes<'_>) {
-        self.failures.extend(notes.failures);
+        // A step that runs a second time in one run says the same things again.
+        for new in notes.failures {
+            let is_known = |known: &FailureReport| {
+                (known.step, &known.destination, &known.what, &known.causes)
+                    == (new.step, &new.destination, &new.what, &new.causes)
+            };
+            if !self.failures.iter().any(is_known) {
+                self.failures.push(new);
+            }
+        }
         for new in notes.warnings {
-            // A step that runs a second time in one run says the same things again.
             if !self.warnings.iter().any(|known| known.text == new.text) {
                 self.warnings.push(new);
             }

@@ -5,6 +5,8 @@ use chrono_tz::Tz;
 
 use super::context::{Context, Held};
 use super::recorder::Notes;
+use crate::config::settings::Settings;
+use crate::destination;
 use crate::error::{Explain, Failure, explained};
 use crate::exit_code::ExitCode;
 use crate::step::Step;
@@ -65,6 +67,20 @@ pub fn start(cx: &Context<'_>, run_id: &str, held: &mut Option<Lock>, notes: &mu
     if !dry_run {
         work_dir.sweep_spool().map_err(|error| disk(error.into()))?;
         outbox.sweep().map_err(disk)?;
+        for (item, aside) in outbox.set_damaged_aside(cx.interrupt).map_err(disk)? {
+            let (archive, aside) = (&item.packed.name, aside.display());
+            notes.warn(text!(
+                "`{archive}` was damaged in the outbox, on this machine's disk; it is set aside as `{aside}` and is not sent, the same content is packed again when it is needed: look at the disk"
+                    / "`{archive}` a été endommagée dans la boîte d’envoi, sur le disque de cette machine ; elle est mise de côté sous `{aside}` et n'est pas envoyée, le même contenu sera remis en archive au besoin : vérifiez le disque"
+            ));
+        }
+        for (old, new) in renamed(settings, &state) {
+            tracing::info!("the destination `{old}` is now called `{new}`");
+            outbox.rename_destination(&old, &new).map_err(disk)?;
+            if let Some(known) = state.destinations.remove(&old) {
+                state.destinations.insert(new, known);
+            }
+        }
         for (archive, destination) in outbox.keep_to(&names).map_err(disk)? {
             notes.warn(text!(
                 "`{archive}` waited for `{destination}`, which the config no longer has"
@@ -76,6 +92,19 @@ pub fn start(cx: &Context<'_>, run_id: &str, held: &mut Option<Lock>, notes: &mu
     state.last_run =
         Some(LastRun { run_id: run_id.to_owned(), started: now.to_utc(), exit_code: ExitCode::Other.code() });
     Ok(Held::new(work_dir, outbox, state))
+}
+
+/// Destinations that have another name than in the last run: the place is the same.
+fn renamed(settings: &Settings, state: &State) -> Vec<(String, String)> {
+    let is_new = |name: &str| !state.destinations.contains_key(name);
+    let is_gone = |name: &str| !settings.destinations.iter().any(|destination| destination.name == name);
+    let mut renamed = Vec::new();
+    for new in settings.destinations.iter().filter(|destination| is_new(&destination.name)) {
+        let location = destination::location(new);
+        let old = state.destinations.iter().find(|(old, known)| is_gone(old) && known.location == location);
+        renamed.extend(old.map(|(old, _)| (old.clone(), new.name.clone())));
+    }
+    renamed
 }
 
 fn take_lock(work_dir: &WorkDir, run_id: &str, now: DateTime<Tz>, notes: &mut Notes<'_>) -> Result<Lock, Failure> {

@@ -164,23 +164,37 @@ fn judge(
         let error = refused("the dump is too small to be trusted", &message, hint);
         return Err((error, Text::new(message, fr)));
     }
-    if let Some(previous) = previous {
-        let least = previous.dump_bytes as u128 * u128::from(100 - settings.max_shrink_percent.min(100));
-        if (bytes as u128) * 100 < least {
-            let (before, name) = (show_size(previous.dump_bytes, Language::En), &previous.name);
-            let shrunk = 100 - bytes * 100 / previous.dump_bytes.max(1);
-            let message = format!("the dump shrank by {shrunk} %: {shown} now, {before} in `{name}`");
-            let hint = text!(
-                "look at the database: were tables lost? If it is right, raise `max_shrink` under `[dump]` for one run"
-                    / "regardez la base : des tables ont-elles disparu ? Si c'est normal, augmentez `max_shrink` dans `[dump]` pour une exécution"
-            );
-            let (shown, before) = (show_size(bytes, Language::Fr), show_size(previous.dump_bytes, Language::Fr));
-            let fr = format!("l'export a rétréci de {shrunk} % : {shown}, contre {before} dans `{name}`");
-            let error = refused("the dump is too small to follow the last one", &message, hint);
-            return Err((error, Text::new(message, fr)));
-        }
+    match previous {
+        Some(previous) => not_shrunk(settings, bytes, previous),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Refuses a dump that is much smaller than the last published one. After a lost state that one is known only once `compare` has
+/// read an archive back.
+///
+/// # Errors
+/// The error, and a few words for the subject of a mail.
+pub fn not_shrunk(
+    settings: &DumpSettings,
+    bytes: u64,
+    previous: &PublishedArchive,
+) -> Result<(), (anyhow::Error, Text)> {
+    let least = previous.dump_bytes as u128 * u128::from(100 - settings.max_shrink_percent.min(100));
+    if (bytes as u128) * 100 >= least {
+        return Ok(());
+    }
+    let (shown, before) = (show_size(bytes, Language::En), show_size(previous.dump_bytes, Language::En));
+    let (name, shrunk) = (&previous.name, 100 - bytes * 100 / previous.dump_bytes.max(1));
+    let message = format!("the dump shrank by {shrunk} %: {shown} now, {before} in `{name}`");
+    let hint = text!(
+        "look at the database: were tables lost? If it is right, raise `max_shrink` under `[dump]` for one run"
+            / "regardez la base : des tables ont-elles disparu ? Si c'est normal, augmentez `max_shrink` dans `[dump]` pour une exécution"
+    );
+    let (shown, before) = (show_size(bytes, Language::Fr), show_size(previous.dump_bytes, Language::Fr));
+    let fr = format!("l'export a rétréci de {shrunk} % : {shown}, contre {before} dans `{name}`");
+    let error = refused("the dump is too small to follow the last one", &message, hint);
+    Err((error, Text::new(message, fr)))
 }
 
 /// What, why, and what to do.

@@ -5,17 +5,19 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::state::DumpRecord;
 use super::{create_private, replace, sync_parent};
 use crate::archive_name::ArchiveName;
 use crate::digest::Digest;
+use crate::interrupt::Interrupt;
 
 /// An archive and what is known of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -118,6 +120,26 @@ impl Outbox {
         Ok(unreadable)
     }
 
+    /// Sets aside, under a name that is not sent, what no longer has the bytes that it was packed with: this machine's disk is trusted
+    /// no more than a server's. Gives the archives and where they are now.
+    ///
+    /// # Errors
+    /// When the directory or an archive cannot be read or renamed; what `interrupt` says.
+    pub fn set_damaged_aside(&self, interrupt: &Interrupt) -> anyhow::Result<Vec<(Item, PathBuf)>> {
+        let mut damaged = Vec::new();
+        for item in self.items()? {
+            let what = || format!("failed to read `{}`", item.path.display());
+            let is_whole = is_whole(&item, interrupt).with_context(what)?;
+            if !is_whole {
+                let aside = item.path.with_extension("tgz.damaged");
+                fs::rename(&item.path, &aside)
+                    .with_context(|| format!("failed to set the damaged `{}` aside", item.path.display()))?;
+                damaged.push((item, aside));
+            }
+        }
+        Ok(damaged)
+    }
+
     fn read(&self) -> anyhow::Result<(Vec<Item>, Vec<Unreadable>)> {
         let (mut items, mut unreadable) = (Vec::new(), Vec::new());
         for path in self.files()? {
@@ -192,6 +214,25 @@ impl Outbox {
         self.save(item)
     }
 
+    /// Calls a destination by its new name, wherever it is waited for.
+    ///
+    /// # Errors
+    /// When the outbox cannot be read or written.
+    pub fn rename_destination(&self, old: &str, new: &str) -> anyhow::Result<()> {
+        for mut item in self.items()? {
+            let Packed { pending, delivered, .. } = &mut item.packed;
+            let mut renamed = false;
+            for name in pending.iter_mut().chain(delivered).filter(|name| name.as_str() == old) {
+                new.clone_into(name);
+                renamed = true;
+            }
+            if renamed {
+                self.save(&item)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets destinations that the config no longer has. An archive that none of the others has yet is not lost for it: it
     /// then waits for all of them. Gives each archive with the destination that it will not reach.
     ///
@@ -256,6 +297,23 @@ impl Outbox {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+/// Whether an archive has the size and the SHA-256 that it was packed with.
+fn is_whole(item: &Item, interrupt: &Interrupt) -> io::Result<bool> {
+    let mut file = File::open(&item.path)?;
+    if file.metadata()?.len() != item.packed.bytes {
+        return Ok(false);
+    }
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; 256 * 1024];
+    loop {
+        interrupt.check()?;
+        match file.read(&mut block)? {
+            0 => return Ok(Digest(hasher.finalize().into()) == item.packed.sha256),
+            count => hasher.update(&block[..count]),
+        }
     }
 }
 

@@ -14,7 +14,90 @@ pub fn cases(suite: &mut Suite) {
     suite.case("content::that_comes_back_is_current_under_its_old_date", needs, comes_back);
     suite.case("content::of_an_earlier_hour_does_not_let_the_purge_run", needs, earlier_hour);
     suite.case("content::of_every_night_has_its_archive_after_an_outage", needs, every_night);
+    suite.case("content::of_a_damaged_archive_in_the_outbox_is_packed_again", needs, damaged);
+    suite.case("content::that_shrank_is_refused_after_a_lost_state_too", needs, shrunk_after_a_lost_state);
+    suite.case("content::waits_for_a_place_and_not_for_a_name", needs, renamed);
+    suite.case("content::that_stands_still_is_one_failure_after_a_304", needs, failure_once);
     suite.case("content::in_an_archive_of_the_future_is_not_the_newest", needs, future);
+}
+
+/// One bit, or the end, of an archive that waits is lost on this machine's disk.
+fn damaged() -> Result<()> {
+    let damages: [fn(&mut Vec<u8>); 2] = [|bytes| bytes[500] ^= 1, |bytes| bytes.truncate(400)];
+    for damage in damages {
+        let mut job = Job::new();
+        job.destinations.push_str("retries = 0\nverify = \"size\"\n");
+        job.dump.push_str("on_unchanged = \"skip\"\n");
+        job.publish(&dump(1));
+        fs::rename(job.path("nas"), job.path("away"))?;
+        fs::write(job.path("nas"), "a file where the directory was")?;
+        ensure!(job.night(&at(1)).code == 6, "{}", job.log());
+        let waiting = job.path("work/outbox").join(&job.waiting()[0]);
+        let mut bytes = fs::read(&waiting)?;
+        damage(&mut bytes);
+        fs::write(&waiting, bytes)?;
+        fs::remove_file(job.path("nas"))?;
+        fs::rename(job.path("away"), job.path("nas"))?;
+        let (done, result) = json(&job, &at(2))?;
+        ensure!(done.code == 0 && result["status"] == "warning", "{done}\n{}", job.log());
+        ensure!(done.stdout.contains("was damaged in the outbox"), "{done}");
+        ensure!(archives(&job) == ["20261102.tgz"], "{:?}", archives(&job));
+        ensure!(Job::unpacked(&job.path("nas/20261102.tgz")) == dump(1));
+        ensure!(job.waiting().is_empty() && !waiting.exists(), "{:?}", job.waiting());
+    }
+    Ok(())
+}
+
+/// The state is lost, and the dump has shrunk: the archive that is read back tells.
+fn shrunk_after_a_lost_state() -> Result<()> {
+    let mut job = Job::new();
+    job.destinations.push_str("retries = 0\nretention = { keep_last = 1 }\n");
+    job.publish(&Dump::new(1).size(200_000).text());
+    ensure!(job.night(&at(1)).code == 0);
+    fs::remove_file(job.path("work/state.json"))?;
+    job.publish(&Dump::new(1).size(20_000).text());
+    let done = job.night(&at(2));
+    ensure!(done.code == 4 && done.stderr.contains("shrank by 9"), "{done}\n{}", job.log());
+    ensure!(archives(&job) == ["20261101.tgz"], "{:?}", archives(&job));
+    Ok(())
+}
+
+/// The backlog belongs to the place: a destination that is called otherwise gets it all the same.
+fn renamed() -> Result<()> {
+    let mut job = Job::new();
+    job.destinations.push_str("retries = 0\n");
+    job.publish(&dump(1));
+    ensure!(job.night(&at(1)).code == 0);
+    fs::rename(job.path("nas"), job.path("away"))?;
+    fs::write(job.path("nas"), "a file where the directory was")?;
+    job.publish(&dump(2));
+    ensure!(job.night(&at(2)).code == 6, "{}", job.log());
+    fs::remove_file(job.path("nas"))?;
+    fs::rename(job.path("away"), job.path("nas"))?;
+    job.destinations = job.destinations.replace("name = \"nas\"", "name = \"cellar\"");
+    job.publish(&dump(3));
+    let (done, result) = json(&job, &at(3))?;
+    ensure!(done.code == 0 && result["status"] == "ok", "{done}\n{}", job.log());
+    ensure!(archives(&job) == ["20261101.tgz", "20261102.tgz", "20261103.tgz"], "{:?}", archives(&job));
+    Ok(())
+}
+
+/// A lost copy makes the content be fetched after a 304; what is wrong is said once.
+fn failure_once() -> Result<()> {
+    let mut job = Job::new();
+    job.dump.push_str("on_unchanged = \"fail\"\n");
+    let second = job.path("second");
+    fs::create_dir(&second)?;
+    job.destinations
+        .push_str(&format!("[[destination]]\nname = \"second\"\ntype = \"local\"\npath = \"{}\"\n", second.display()));
+    job.publish(&dump(1));
+    ensure!(job.night(&at(1)).code == 0);
+    fs::remove_file(second.join("20261101.tgz"))?;
+    let (done, result) = json(&job, &at(2))?;
+    ensure!(done.code == 9, "{done}\n{}", job.log());
+    ensure!(result["failures"].as_array().is_some_and(|failures| failures.len() == 1), "{done}");
+    ensure!(second.join("20261102.tgz").exists(), "{done}\n{}", job.log());
+    Ok(())
 }
 
 fn dump(seed: u64) -> Vec<u8> {
