@@ -195,7 +195,6 @@ impl<'n, 'scope, 'a: 'scope, 'r> Night<'n, 'scope, 'a, 'r> {
     /// `None` after a failure; otherwise every destination has been decided about, or will be by its own thread.
     fn compare(&mut self, obtained: &Obtained) -> Option<Arc<Tonight>> {
         let (held, cx) = (self.held, self.cx);
-        let has_content = obtained.verified.is_some();
         let (threads, compared, asked) = (&mut self.threads, &mut self.compared, &mut self.asked);
         let tonight = self.recorder.step(Step::Compare, |notes| {
             let waiting =
@@ -217,10 +216,7 @@ impl<'n, 'scope, 'a: 'scope, 'r> Night<'n, 'scope, 'a, 'r> {
                         Err(failure) => failed = Some(failure),
                     }
                 }
-                let answered = compared.iter().flatten();
-                let wanted = answered.clone().any(|compared| compared.decision == Decision::Publish);
-                let is_late = begun.elapsed() >= LATE && answered.clone().next().is_some();
-                if is_late || (wanted && !has_content) {
+                if begun.elapsed() >= LATE && compared.iter().any(Option::is_some) {
                     break;
                 }
             }
