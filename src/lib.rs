@@ -10,7 +10,7 @@
 //! - What the steps are made of: [`source`] (HTTPS), [`zip_source`], [`deflate`], [`tgz`] (zip in, `.tgz` out), [`dump`] (whole?
 //!   new?), [`destination`] (one file per protocol), [`publish`] (upload, verify, name), [`retention`] and [`archive_name`] (pure),
 //!   [`work_dir`] (state, lock, outbox).
-//! - [`step`], [`exit_code`], [`text`], [`error`], [`units`], [`digest`], [`interrupt`], [`progress`]: the vocabulary everybody
+//! - [`step`], [`exit_code`], [`text`], [`error`], [`units`], [`digest`], [`interrupt`], [`stall`], [`progress`]: the vocabulary everybody
 //!   shares; `http`: what those who speak it share.
 
 pub mod archive_name;
@@ -33,6 +33,7 @@ pub mod publish;
 pub mod report;
 pub mod retention;
 pub mod source;
+pub mod stall;
 pub mod step;
 pub mod text;
 pub mod tgz;

@@ -1,61 +1,22 @@
 //! What a server may cost: bounds on the time it takes, on what it lists and on what it sends.
 //!
 //! A server decides none of these: a reading ends one byte after what was expected, a listing has a cap, and a line on which
-//! less than [`MOVING_BYTES`] move within `stall_timeout` stands still. The limit for a destination as a whole is
+//! less than [`MOVING_BYTES`] move within `stall_timeout` stands still ([`StallTimer`]). The limit for a destination as a whole is
 //! [`Interrupt::with_time_limit`](crate::interrupt::Interrupt::with_time_limit).
 
 use std::io;
-use std::time::{Duration, Instant};
 
 use super::{Destination, DestinationError, Entry, ErrorKind, Sink};
 use crate::text;
 
-/// What has to move within `stall_timeout`, bytes: less is a standstill, unless less is left.
-pub const MOVING_BYTES: u64 = 4096;
+pub use crate::stall::{MOVING_BYTES, StallTimer};
+
 /// The most entries that a listing may have.
 pub const MAX_ENTRIES: usize = 1_000_000;
 /// The longest file name, bytes. File systems end at 255.
 pub const MAX_NAME_BYTES: usize = 4096;
 /// The most bytes that a server may send for one listing.
 pub const MAX_LISTING_BYTES: u64 = 64 << 20;
-
-/// Notices that a line stands still: less than [`MOVING_BYTES`] within the limit. One for each request and answer.
-#[derive(Clone, Copy, Debug)]
-pub struct StallTimer {
-    limit: Duration,
-    began: Instant,
-    moved: u64,
-}
-
-impl StallTimer {
-    /// Begins to wait; `limit` is `stall_timeout`.
-    pub fn new(limit: Duration) -> Self {
-        StallTimer { limit, began: Instant::now(), moved: 0 }
-    }
-
-    /// Notes that so many bytes have moved, in either direction.
-    pub fn moved(&mut self, bytes: u64) {
-        self.moved = self.moved.saturating_add(bytes);
-        if self.moved >= MOVING_BYTES {
-            self.restart();
-        }
-    }
-
-    /// Begins again: for the next request, or after a wait of our own.
-    pub fn restart(&mut self) {
-        *self = StallTimer::new(self.limit);
-    }
-
-    /// The time that may still pass until the line counts as standing still.
-    pub fn left(&self) -> Duration {
-        self.limit.saturating_sub(self.began.elapsed())
-    }
-
-    /// Whether the line stands still.
-    pub fn is_stalled(&self) -> bool {
-        self.left().is_zero()
-    }
-}
 
 /// A listing under construction, which refuses to grow without end.
 #[derive(Debug, Default)]
@@ -155,18 +116,6 @@ mod tests {
 
     fn entry(name: String) -> Entry {
         Entry { name, size: 1, modified: None, is_file: true }
-    }
-
-    #[test]
-    fn a_trickle_is_a_standstill_and_4_kib_are_none() {
-        let mut timer = StallTimer::new(Duration::from_secs(60));
-        timer.began -= Duration::from_secs(59);
-        timer.moved(MOVING_BYTES - 1);
-        assert!(timer.left() < Duration::from_secs(2) && !timer.is_stalled());
-        timer.moved(1);
-        assert!(timer.left() > Duration::from_secs(50));
-        timer.began -= Duration::from_secs(60);
-        assert!(timer.is_stalled());
     }
 
     #[test]
