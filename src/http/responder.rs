@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use url::Url;
 
@@ -14,6 +15,8 @@ pub(crate) struct Reply {
     bytes: Vec<u8>,
     /// Afterwards nothing moves any more, instead of the connection being closed.
     hold: bool,
+    /// The last so many bytes come one by one, with this pause before each.
+    drip: (usize, Duration),
 }
 
 /// `status` (`200 OK`), header lines, and the body as it is; no header is added but `Connection: close`.
@@ -22,7 +25,7 @@ pub(crate) fn reply(status: &str, headers: &[&str], body: &[u8]) -> Reply {
     for header in headers {
         head.push_str(&format!("{header}\r\n"));
     }
-    Reply { bytes: [head.as_bytes(), b"\r\n", body].concat(), hold: false }
+    Reply { bytes: [head.as_bytes(), b"\r\n", body].concat(), hold: false, drip: (0, Duration::ZERO) }
 }
 
 /// A 200 with its length and an `ETag`.
@@ -51,6 +54,21 @@ impl Reply {
     pub(crate) fn then_silence(mut self) -> Self {
         self.hold = true;
         self
+    }
+
+    /// Sends the last `bytes` one by one, with a pause before each.
+    pub(crate) fn drip(mut self, bytes: usize, pause: Duration) -> Self {
+        self.drip = (bytes, pause);
+        self
+    }
+
+    fn send(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+        let (at_once, dripped) = self.bytes.split_at(self.bytes.len() - self.drip.0);
+        stream.write_all(at_once)?;
+        dripped.iter().try_for_each(|byte| {
+            std::thread::sleep(self.drip.1);
+            stream.write_all(&[*byte])
+        })
     }
 }
 
@@ -81,7 +99,7 @@ impl Responder {
                 let Some(request) = read_head(&mut stream) else { continue };
                 log.lock().unwrap().push(request);
                 let reply = script.next().unwrap_or_else(|| reply("599 Script Ended", &[], b""));
-                let _ = stream.write_all(&reply.bytes);
+                let _ = reply.send(&mut stream);
                 if reply.hold {
                     held.push(stream);
                 }

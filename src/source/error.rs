@@ -8,7 +8,8 @@ use super::hints;
 use crate::error::Hinted;
 use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupted;
-use crate::text::Text;
+use crate::text::{Language, Text};
+use crate::units::show_duration;
 
 /// Why a download failed, as far as code must decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +20,10 @@ pub enum SourceErrorKind {
     Refused,
     /// No way to the host, or no usable answer from it.
     Unreachable,
-    /// Nothing moved for too long.
+    /// Too little moved for too long.
     Stalled,
+    /// `time_limit` is over.
+    TimeLimit,
     /// The connection ended before everything had arrived.
     Cut,
     /// The server's certificate is not to be trusted.
@@ -125,6 +128,18 @@ impl SourceError {
             "the download was interrupted",
         )
         .caused_by(Interrupted)
+    }
+
+    /// The download from `host` took longer than `limit`.
+    pub(super) fn too_long(host: &str, limit: Duration) -> Self {
+        SourceError::new(
+            SourceErrorKind::TimeLimit,
+            Text::new("time limit reached", "durée maximale atteinte"),
+            format!(
+                "the download from `{host}` was not over within `source.time_limit`, {}",
+                show_duration(limit, Language::En)
+            ),
+        )
     }
 
     /// The same with the error that was its cause.

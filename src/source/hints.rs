@@ -24,10 +24,16 @@ pub(super) fn of(kind: SourceErrorKind) -> Option<Text> {
              essayez l'URL avec `curl -v`",
         ),
         K::Stalled => (
-            "the server or the network stands still; if the server is merely slow to begin, raise `source.stall_timeout` \
+            "the server or the network stands still; if the server is merely slow, raise `source.stall_timeout` \
              (or `source.connect_timeout`)",
-            "le serveur ou le réseau ne répond plus ; si le serveur est seulement lent à démarrer, augmentez \
+            "le serveur ou le réseau ne répond plus ; si le serveur est seulement lent, augmentez \
              `source.stall_timeout` (ou `source.connect_timeout`)",
+        ),
+        K::TimeLimit => (
+            "if the zip is that large or the line that slow, raise `source.time_limit`; else look at the server's log: it \
+             sends without coming to an end",
+            "si le zip est si gros ou la ligne si lente, augmentez `source.time_limit` ; sinon, regardez le journal du \
+             serveur : il envoie sans jamais finir",
         ),
         K::Cut => (
             "the network or the server ends the connection early; look at the server's log and at proxies and firewalls \

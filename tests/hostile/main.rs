@@ -9,6 +9,7 @@
 #[path = "../nightly/job.rs"]
 mod job;
 mod silent;
+mod source;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -84,17 +85,22 @@ fn main() -> ExitCode {
             let (key, peaks) = (name.clone(), Arc::clone(&peaks));
             suite.case(name, twin.needs, move || {
                 let peak = night(&*start(behaviour))?;
-                peaks.lock().unwrap_or_else(PoisonError::into_inner).insert(key, peak);
+                note(&peaks, key, peak);
                 Ok(())
             });
         }
     }
+    source::cases(&mut suite, &peaks);
     let code = suite.run();
     println!("peak memory under each twin:");
     for (name, peak) in peaks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         println!("  {:>5.1} MB  {name}", *peak as f64 / 1e6);
     }
     code
+}
+
+fn note(peaks: &Peaks, name: String, peak: u64) {
+    peaks.lock().unwrap_or_else(PoisonError::into_inner).insert(name, peak);
 }
 
 /// A night and a listing; gives the larger peak of memory, bytes.

@@ -290,7 +290,7 @@ fn cuts(suite: &mut Suite) {
         let mut job = after_a_good_one()?;
         let (_, half) = serve(&mut job, "retries = 0\nstall_timeout = \"1s\"\n");
         job.source.script(ZIP, [Behaviour::StallAfter(half)]);
-        refuses(&job, &Refused::download(&["sent no byte for 1.0 s"], "`source.stall_timeout`").resumable())?;
+        refuses(&job, &Refused::download(&["sent less than 4 KiB for 1.0 s"], "`source.stall_timeout`").resumable())?;
         Ok(())
     });
     suite.case("source::a_server_that_never_answers", CLOCK, || {

@@ -12,7 +12,7 @@ use super::ranges::RangeReader;
 use super::request::{Answer, Ask};
 use super::retry::Attempts;
 use super::spool::{Identity, Spool};
-use super::{Ended, HttpSource, classify, headers};
+use super::{HttpSource, headers};
 use crate::text;
 use crate::text::Language;
 use crate::units::show_duration;
@@ -250,7 +250,7 @@ impl HttpSource {
         let mut head = (from == 0).then(Vec::new);
         progress(Progress { received_bytes: from, total_bytes: total });
         loop {
-            let bytes = match self.next_piece(&mut answer, spool.received(), total).await {
+            let bytes = match self.piece(&mut answer, spool.received(), total).await {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => break,
                 Err(error) => {
@@ -316,26 +316,10 @@ impl HttpSource {
         Ok(())
     }
 
-    /// The next piece of the body, `None` at its end.
-    async fn next_piece(
-        &self,
-        answer: &mut Answer,
-        received: u64,
-        total: Option<u64>,
-    ) -> Result<Option<impl std::ops::Deref<Target = [u8]> + use<>>, SourceError> {
-        let limit = self.settings.stall_timeout;
-        match self.bounded(limit, answer.response.chunk()).await {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(error)) => Err(classify::cut(error, &answer.url, received, total)),
-            Err(Ended::Stalled) => Err(classify::stalled(&answer.url, limit, "no byte")),
-            Err(Ended::Interrupted) => Err(SourceError::interrupted()),
-        }
-    }
-
     /// Reads on, as far as it goes, for a message that quotes the page.
     pub(super) async fn more_of_the_page(&self, mut page: Vec<u8>, answer: &mut Answer) -> Vec<u8> {
         while page.len() < PAGE_LEN {
-            match self.next_piece(answer, 0, None).await {
+            match self.piece(answer, 0, None).await {
                 Ok(Some(bytes)) => page.extend_from_slice(&bytes),
                 _ => break,
             }

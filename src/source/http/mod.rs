@@ -27,8 +27,8 @@ use self::client::Clients;
 use self::retry::Backoff;
 use super::SourceError;
 use crate::config::settings::SourceSettings;
-use crate::http::{Ended, bounded};
-use crate::interrupt::Interrupt;
+use crate::http::{Ended, authority, bounded};
+use crate::interrupt::{Interrupt, is_time_limit};
 
 pub use ranges::RangeReader;
 
@@ -43,7 +43,7 @@ pub struct HttpSource {
 }
 
 impl HttpSource {
-    /// Prepares the connections; nothing is sent yet.
+    /// Prepares the connections; nothing is sent yet. From now on `time_limit` runs.
     ///
     /// # Errors
     /// `ca_file`, `client_cert_file`, `client_key_file` or `proxy` that cannot be read or used, or no trusted authority at all.
@@ -62,6 +62,7 @@ impl HttpSource {
             .build()
             .context("failed to start the runtime of the network")?;
         let clients = Clients::build(settings, system_proxy)?;
+        let interrupt = interrupt.with_time_limit(settings.time_limit);
         Ok(HttpSource { settings: settings.clone(), clients, interrupt, backoff, runtime: Some(runtime) })
     }
 
@@ -77,7 +78,17 @@ impl HttpSource {
     async fn pause(&self, duration: Duration) -> Result<(), SourceError> {
         match self.bounded(duration, std::future::pending::<()>()).await {
             Ok(()) | Err(Ended::Stalled) => Ok(()),
-            Err(Ended::Interrupted) => Err(SourceError::interrupted()),
+            Err(Ended::Interrupted) => Err(self.stopped()),
+        }
+    }
+
+    /// Why a wait was ended: by a signal, or by `time_limit`.
+    fn stopped(&self) -> SourceError {
+        match self.interrupt.check() {
+            Err(error) if is_time_limit(&error) => {
+                SourceError::too_long(&authority(&self.settings.url), self.settings.time_limit)
+            }
+            _ => SourceError::interrupted(),
         }
     }
 }

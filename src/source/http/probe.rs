@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use super::super::{Probe, SourceError, SourceErrorKind, shown};
 use super::content::{self, MAGIC_LEN};
 use super::request::Ask;
-use super::{Ended, HttpSource, classify, headers};
+use super::{HttpSource, headers};
 use crate::text;
 
 impl HttpSource {
@@ -34,14 +34,9 @@ impl HttpSource {
         self.refuse_too_large(&answer.url, size_bytes.unwrap_or(0))?;
         let mut head = Vec::new();
         while head.len() < MAGIC_LEN {
-            match self.bounded(self.settings.stall_timeout, answer.response.chunk()).await {
-                Ok(Ok(Some(bytes))) => head.extend_from_slice(&bytes),
-                Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Err(classify::cut(error, &answer.url, head.len() as u64, size_bytes)),
-                Err(Ended::Stalled) => {
-                    return Err(classify::stalled(&answer.url, self.settings.stall_timeout, "no byte"));
-                }
-                Err(Ended::Interrupted) => return Err(SourceError::interrupted()),
+            match self.piece(&mut answer, head.len() as u64, size_bytes).await? {
+                Some(bytes) => head.extend_from_slice(&bytes),
+                None => break,
             }
         }
         if !content::starts_like_a_zip(&head) {

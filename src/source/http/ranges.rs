@@ -7,9 +7,9 @@ use reqwest::StatusCode;
 use url::Url;
 
 use super::super::{SourceError, SourceErrorKind, Validators, shown};
+use super::HttpSource;
 use super::headers::{self, ContentRange};
 use super::request::{Answer, Ask};
-use super::{Ended, HttpSource, classify};
 use crate::text;
 
 /// The end of the file, fetched at once: the directory of most zips lies in it.
@@ -92,15 +92,11 @@ impl HttpSource {
     /// The body of a 206, exactly as long as its `Content-Range` says.
     async fn part(&self, mut answer: Answer, range: ContentRange) -> Result<Vec<u8>, SourceError> {
         let wanted = range.last - range.first + 1;
-        let limit = self.settings.stall_timeout;
         let mut part = Vec::new();
         loop {
-            match self.bounded(limit, answer.response.chunk()).await {
-                Ok(Ok(Some(bytes))) => part.extend_from_slice(&bytes),
-                Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Err(classify::cut(error, &answer.url, part.len() as u64, Some(wanted))),
-                Err(Ended::Stalled) => return Err(classify::stalled(&answer.url, limit, "no byte")),
-                Err(Ended::Interrupted) => return Err(SourceError::interrupted()),
+            match self.piece(&mut answer, part.len() as u64, Some(wanted)).await? {
+                Some(bytes) => part.extend_from_slice(&bytes),
+                None => break,
             }
             if part.len() as u64 > wanted {
                 break;

@@ -13,6 +13,7 @@ use url::Url;
 use super::super::{SourceError, SourceErrorKind, Validators, shown};
 use super::{Ended, HttpSource, classify, headers};
 use crate::config::settings::HttpAuth;
+use crate::stall::StallTimer;
 use crate::text;
 use crate::text::Text;
 
@@ -33,6 +34,7 @@ pub(super) struct Answer {
     /// Where it came from in the end.
     pub url: Url,
     pub redirects: u32,
+    stall: StallTimer,
 }
 
 impl HttpSource {
@@ -43,7 +45,8 @@ impl HttpSource {
         for redirects in 0..=self.settings.max_redirects {
             let response = self.send(&url, ask).await?;
             if !is_redirect(response.status()) {
-                return Ok(Answer { response, url, redirects });
+                let stall = StallTimer::new(self.settings.stall_timeout);
+                return Ok(Answer { response, url, redirects, stall });
             }
             let next = self.next_url(&url, &response)?;
             if !seen.insert(next.clone()) {
@@ -73,12 +76,30 @@ impl HttpSource {
         let response = match self.bounded(limit, request).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(classify::no_answer(error, url, self.clients.proxy.as_deref())),
-            Err(Ended::Interrupted) => return Err(SourceError::interrupted()),
+            Err(Ended::Interrupted) => return Err(self.stopped()),
             Err(Ended::Stalled) => return Err(classify::stalled(url, limit, "no answer")),
         };
         let bytes = response.content_length().map(|len| format!(", {len} bytes")).unwrap_or_default();
         tracing::info!("GET {}{part}: {}{bytes}", shown(url), response.status());
         Ok(response)
+    }
+
+    /// The next piece of the body, `None` at its end; `received` and `total` are for the message.
+    pub(super) async fn piece(
+        &self,
+        answer: &mut Answer,
+        received: u64,
+        total: Option<u64>,
+    ) -> Result<Option<impl std::ops::Deref<Target = [u8]> + use<>>, SourceError> {
+        match self.bounded(answer.stall.left(), answer.response.chunk()).await {
+            Ok(Ok(bytes)) => {
+                answer.stall.moved(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64));
+                Ok(bytes)
+            }
+            Ok(Err(error)) => Err(classify::cut(error, &answer.url, received, total)),
+            Err(Ended::Stalled) => Err(classify::stalled(&answer.url, self.settings.stall_timeout, "less than 4 KiB")),
+            Err(Ended::Interrupted) => Err(self.stopped()),
+        }
     }
 
     fn headers(&self, own: bool, ask: &Ask) -> Result<HeaderMap, SourceError> {

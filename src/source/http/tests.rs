@@ -510,3 +510,26 @@ fn a_file_that_changes_between_two_parts_is_an_error() {
     }
     assert_eq!(Bench::new(vec![whole("\"1\"", &old)]).source().ranges().err().unwrap().kind, Kind::NoRanges);
 }
+
+#[test]
+fn a_drip_is_a_standstill_and_a_body_that_never_ends_ends_at_the_time_limit() {
+    let zip = zip(1, 1 << 20);
+    let drip = || whole("\"1\"", &zip).drip((1 << 20) - 1000, Duration::from_millis(10));
+    let mut bench = Bench::new(vec![drip()]);
+    bench.settings.stall_timeout = Duration::from_millis(300);
+    bench.settings.retries = 0;
+    let error = bench.fetch().unwrap_err();
+    assert_eq!(error.kind, Kind::Stalled, "{error}");
+    assert!(error.to_string().contains("sent less than 4 KiB for"), "{error}");
+    for retries in [0, 100] {
+        let mut bench = Bench::new((0..200).map(|_| drip()).collect());
+        bench.settings.stall_timeout = Duration::from_millis(if retries == 0 { 10_000 } else { 100 });
+        bench.settings.time_limit = Duration::from_millis(500);
+        bench.settings.retries = retries;
+        let error = bench.fetch().unwrap_err();
+        assert_eq!((error.kind, error.exit_code()), (Kind::TimeLimit, ExitCode::Download), "{error}");
+        assert!(error.to_string().contains("within `source.time_limit`"), "{error}");
+        assert!(error.hint().unwrap().en.contains("raise `source.time_limit`"));
+        assert_eq!(bench.files(), ["dump.zip", "dump.zip.meta"]);
+    }
+}
