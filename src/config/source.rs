@@ -28,6 +28,8 @@ pub(super) fn read(table: &Table<'_>) -> Option<SourceSettings> {
         .required("url", "\"https://intranet.example.org/exports/boutique.zip\"")
         .and_then(|item| url(&item, allow_http));
     let entry = table.required("entry", "\"boutique.sql\"").and_then(|item| item.string());
+    // As `unzip` and `tar` take an absolute name.
+    let entry = entry.map(|entry| entry.trim_start_matches('/').to_owned()).filter(|entry| !entry.is_empty());
     let headers = table.item("headers").map(|item| headers(&item)).unwrap_or_default();
     let auth = auth(table, &headers);
     let proxy = table.item("proxy").and_then(|item| proxy(&item));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use super::names;
 use crate::deflate::InflateError;
 use crate::error::Hinted;
 use crate::text;
@@ -115,6 +116,17 @@ pub enum ZipError {
         /// Why.
         source: io::Error,
     },
+    /// To be unpacked it needs more memory than we give.
+    WindowTooLarge {
+        /// The name.
+        entry: String,
+        /// The compression method.
+        method: String,
+        /// What it asks for, in bytes, if that is known.
+        window: Option<u64>,
+        /// In bytes.
+        limit: u64,
+    },
     /// The file, or the entry's compressed data, ends too early.
     Truncated {
         /// The name.
@@ -171,10 +183,20 @@ impl Hinted for ZipError {
                 "the download was cut, or the file was still being written: check it with `unzip -t`"
                     / "le téléchargement a été coupé, ou le fichier était en cours d'écriture : vérifiez-le avec `unzip -t`"
             ),
-            Self::Missing { closest: Some(name), .. } => text!(
-                "did you mean `{name}`? set `entry` under `[source]`"
-                    / "vouliez-vous dire `{name}` ? indiquez `entry` dans `[source]`"
-            ),
+            Self::Missing { wanted, closest: Some(name), .. } if names::differ_in_digits(wanted, name) => {
+                let name = names::shown(name);
+                text!(
+                    "the entry's name seems to change with the date (`{name}` tonight): have the export write the same name every night, for example without the date"
+                        / "le nom de l'entrée semble changer avec la date (`{name}` cette nuit) : faites écrire à l'export le même nom chaque nuit, par exemple sans la date"
+                )
+            }
+            Self::Missing { closest: Some(name), .. } => {
+                let name = names::toml_string(name);
+                text!(
+                    "did you mean this one? under `[source]` it is written `entry = {name}`"
+                        / "vouliez-vous dire celui-ci ? dans `[source]`, il s'écrit `entry = {name}`"
+                )
+            }
             Self::Missing { .. } => text!(
                 "set `entry` under `[source]` to a name that is in the zip"
                     / "indiquez dans `entry`, sous `[source]`, un nom présent dans le zip"
@@ -188,6 +210,10 @@ impl Hinted for ZipError {
             Self::TooLarge { .. } => text!(
                 "if this size is right, raise `max_size` under `[dump]`"
                     / "si cette taille est normale, augmentez `max_size` dans `[dump]`"
+            ),
+            Self::WindowTooLarge { .. } => text!(
+                "have the zip made with a smaller dictionary (7-Zip: `-md=64m`), or with the usual method, Deflate"
+                    / "faites produire le zip avec un dictionnaire plus petit (7-Zip : `-md=64m`), ou avec la méthode habituelle, Deflate"
             ),
             Self::UnsupportedMethod { .. } => text!(
                 "have the zip made with the usual method, Deflate"
@@ -221,7 +247,7 @@ impl fmt::Display for ZipError {
                 write!(f, "`{entry}` in the zip is a {kind}, not a file")
             }
             Self::UnsafeName { entry } => {
-                write!(f, "the entry's name `{}` is absolute or has `..` in it", entry.escape_debug())
+                write!(f, "the entry's name `{}` leads out of its directory, or is absolute", names::shown(entry))
             }
             Self::HeadersDisagree { entry, what } => {
                 write!(f, "the zip contradicts itself: the {what} of `{entry}` differs between directory and entry")
@@ -248,6 +274,14 @@ impl fmt::Display for ZipError {
             Self::Inflate { entry, .. } | Self::Decode { entry, .. } => {
                 write!(f, "`{entry}` in the zip cannot be unpacked")
             }
+            Self::WindowTooLarge { entry, method, window, limit } => {
+                let window = window.map(|bytes| format!(" of {} MiB", bytes >> 20)).unwrap_or_default();
+                write!(
+                    f,
+                    "`{entry}` in the zip ({method}) needs a dictionary{window} in memory, more than the {} MiB allowed",
+                    limit >> 20
+                )
+            }
             Self::Truncated { entry } => write!(f, "the compressed data of `{entry}` in the zip ends too early"),
             Self::Io(_) => f.write_str("failed to read the zip"),
             Self::Receiver(_) => f.write_str("reading the zip was stopped"),
@@ -263,7 +297,7 @@ fn write_missing(f: &mut fmt::Formatter<'_>, wanted: &str, present: &[(String, u
     for (index, (name, size)) in present.iter().enumerate() {
         let comma = if index > 0 { ", " } else { "" };
         // Names come from outside: no control characters into terminals and mails.
-        write!(f, "{comma}`{}` ({size} bytes)", name.escape_debug())?;
+        write!(f, "{comma}`{}` ({size} bytes)", names::shown(name))?;
     }
     if not_shown > 0 {
         write!(f, " and {not_shown} more")?;

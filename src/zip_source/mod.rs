@@ -4,13 +4,17 @@
 //! in one pass that checks size and CRC-32 and, where the entry is plain DEFLATE, learns what [`crate::tgz::splice`] needs.
 //! Works on anything that can read and seek: a spooled file, or a reader over HTTP ranges.
 //!
-//! The directory and every method but DEFLATE are read by the crate `zip`; plain DEFLATE by [`crate::deflate`]. Memory is
-//! constant, whatever the number of entries or their size, but for the window that bzip2, zstd, LZMA and xz ask for.
+//! Directory and headers are read here; plain DEFLATE by [`crate::deflate`], LZMA and xz by `lzma-rust2`, every other method and
+//! all encryption by the crate `zip`. Memory is constant, whatever the number of entries or their size, but for the window that
+//! zstd, LZMA and xz ask for: up to 128 MiB.
 //! This module writes nothing and does not know what the entry means.
 
+mod decode;
 mod directory;
+mod end_record;
 mod error;
 mod headers;
+mod names;
 mod read;
 mod sinks;
 mod window_reader;
@@ -23,5 +27,7 @@ pub use read::{EntryRead, read_entry, read_entry_threaded};
 mod test_zip;
 #[cfg(test)]
 mod tests_directory;
+#[cfg(test)]
+mod tests_odd;
 #[cfg(test)]
 mod tests_read;

@@ -4,9 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::panic;
 use std::thread;
 
-use zip::ZipReadOptions;
-use zip::result::ZipError as LibraryError;
-
+use super::decode::decode;
 use super::directory::{Encryption, EntryLocation};
 use super::error::ZipError;
 use super::sinks::{Direct, Sink, handover};
@@ -74,30 +72,40 @@ pub fn read_entry_threaded<R: Read + Seek + ?Sized>(
             Err(payload) => panic::resume_unwind(payload),
         }
     })?;
-    if let (Some(reaching), Some(map)) = (reaching, &read.splice) {
+    // What follows the horizon has written the declared size already.
+    if let (Some(reaching), Some(map), true) = (reaching, &read.splice, read.size_bytes == location.declared_size) {
         reaching.end(Ended::Whole { map: map.clone(), content_crc32: read.crc32 });
     }
     Ok(read)
 }
 
 /// Counts and checks what comes out.
-struct Tally<'a> {
-    location: &'a EntryLocation,
+pub(super) struct Tally<'a> {
+    pub location: &'a EntryLocation,
     crc: crc32fast::Hasher,
     size: u64,
+    /// The most that may come: what is declared, and where that may be a size modulo 2^32, one of the sizes it stands for.
+    expected: u64,
+    max_size: u64,
 }
 
 impl Tally<'_> {
-    fn add(&mut self, bytes: &[u8]) -> Result<(), ZipError> {
+    pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), ZipError> {
         self.crc.update(bytes);
         self.size += bytes.len() as u64;
-        if self.size > self.location.declared_size {
-            return Err(self.wrong_size(None));
+        while self.size > self.expected {
+            if !self.location.may_wrap() {
+                return Err(self.wrong_size(None));
+            }
+            self.expected = self.expected.saturating_add(1 << 32);
+            if self.expected > self.max_size {
+                return Err(too_large(self.location, self.expected, self.max_size));
+            }
         }
         Ok(())
     }
 
-    fn wrong_size(&self, got: Option<u64>) -> ZipError {
+    pub(super) fn wrong_size(&self, got: Option<u64>) -> ZipError {
         ZipError::WrongSize { entry: self.location.name.clone(), declared: self.location.declared_size, got }
     }
 
@@ -106,7 +114,7 @@ impl Tally<'_> {
         let (location, got) = (self.location, self.crc.clone().finalize());
         let entry = || location.name.clone();
         let is_checked = location.encryption != Encryption::Aes { has_crc: false };
-        let is_right = self.size == location.declared_size && (!is_checked || got == location.crc32);
+        let is_right = self.size == self.expected && (!is_checked || got == location.crc32);
         if is_right {
             return Ok((self.size, got));
         }
@@ -114,7 +122,7 @@ impl Tally<'_> {
         if location.encryption == Encryption::ZipCrypto {
             return Err(ZipError::WrongPassword { entry: entry() });
         }
-        if self.size != location.declared_size {
+        if self.size != self.expected {
             return Err(self.wrong_size(Some(self.size)));
         }
         Err(ZipError::WrongCrc { entry: entry(), expected: location.crc32, got })
@@ -129,11 +137,11 @@ fn read_into<R: Read + Seek + ?Sized>(
     sink: &mut dyn Sink,
     reaching: Option<&Reaching<'_>>,
 ) -> Result<EntryRead, ZipError> {
-    if location.declared_size > max_size {
-        let (entry, declared) = (location.name.clone(), location.declared_size);
-        return Err(ZipError::TooLarge { entry, declared, limit: max_size });
+    let expected = location.declared_size;
+    if expected > max_size {
+        return Err(too_large(location, expected, max_size));
     }
-    let mut tally = Tally { location, crc: crc32fast::Hasher::new(), size: 0 };
+    let mut tally = Tally { location, crc: crc32fast::Hasher::new(), size: 0, expected, max_size };
     let (splice, trailing_bytes) = if location.is_plain_deflate() {
         inflate(reader, &mut tally, sink, reaching)?
     } else {
@@ -143,6 +151,10 @@ fn read_into<R: Read + Seek + ?Sized>(
     sink.finish().map_err(ZipError::Receiver)?;
     let (size_bytes, crc32) = tally.check()?;
     Ok(EntryRead { size_bytes, crc32, splice, trailing_bytes })
+}
+
+fn too_large(location: &EntryLocation, declared: u64, limit: u64) -> ZipError {
+    ZipError::TooLarge { entry: location.name.clone(), declared, limit }
 }
 
 /// The usual case. Returns the block positions and the number of bytes behind the stream.
@@ -159,7 +171,12 @@ fn inflate<R: Read + Seek + ?Sized>(
     let mut inflater = Inflater::new().map_err(failed)?;
     let mut input = vec![0; INPUT];
     let mut unread = location.compressed_size;
+    let mut spare = location.spare;
     loop {
+        // A length modulo 2^32: the stream itself tells where it ends.
+        if let (0, Some(rest)) = (unread, spare.checked_sub(1 << 32)) {
+            (unread, spare) = (1 << 32, rest);
+        }
         let wanted = INPUT.min(usize::try_from(unread).unwrap_or(INPUT));
         let got = match reader.read(&mut input[..wanted]) {
             Ok(got) => got,
@@ -179,7 +196,9 @@ fn inflate<R: Read + Seek + ?Sized>(
             sink.filled(progress.produced).map_err(ZipError::Receiver)?;
             used += progress.consumed;
             if progress.finished {
-                return Ok((inflater.block_map(), unread + (got - used) as u64));
+                // Where the length is one modulo 2^32, what stands behind the stream is not known.
+                let trailing = if spare == location.spare { unread + (got - used) as u64 } else { 0 };
+                return Ok((inflater.block_map(), trailing));
             }
             // With the room full there may be more to come out, even if all input is taken.
             if !is_full {
@@ -189,70 +208,5 @@ fn inflate<R: Read + Seek + ?Sized>(
         if let Some(reaching) = reaching {
             reaching.block_begins(inflater.block_begins());
         }
-    }
-}
-
-/// Every other method, and all that is encrypted, through the crate `zip`.
-fn decode<R: Read + Seek + ?Sized>(
-    mut reader: &mut R,
-    password: Option<&[u8]>,
-    tally: &mut Tally<'_>,
-    sink: &mut dyn Sink,
-) -> Result<(), ZipError> {
-    let location = tally.location;
-    let is_encrypted = location.encryption != Encryption::None;
-    let entry = || location.name.clone();
-    if is_encrypted && password.is_none() {
-        return Err(ZipError::Encrypted { entry: entry() });
-    }
-    // The tally checks the CRC, so that its error is ours.
-    let options = ZipReadOptions::new().password(password).ignore_crc32(true);
-    let mut content = match location.entry.as_ref().as_ref().with_reader(&mut reader, options) {
-        Ok(content) => content,
-        Err(LibraryError::InvalidPassword) => {
-            return Err(ZipError::WrongPassword { entry: entry() });
-        }
-        Err(LibraryError::Io(error)) => return Err(decode_failed(location, error)),
-        Err(other) => {
-            return Err(decode_failed(location, io::Error::new(io::ErrorKind::InvalidData, other)));
-        }
-    };
-    loop {
-        let room = sink.room().map_err(ZipError::Receiver)?;
-        let got = match content.read(room) {
-            Ok(got) => got,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if is_more_than_declared(&error) && !is_encrypted => {
-                return Err(tally.wrong_size(None));
-            }
-            Err(error) => return Err(decode_failed(location, error)),
-        };
-        if got == 0 {
-            return Ok(());
-        }
-        tally.add(&room[..got])?;
-        sink.filled(got).map_err(ZipError::Receiver)?;
-    }
-}
-
-/// The crate stops by itself at the first byte over the declared size, and says so in these words only. Should they change, the error
-/// would still be one, of kind `Decode`.
-fn is_more_than_declared(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::InvalidData && error.to_string().contains("declared uncompressed size")
-}
-
-/// The decoders' complaints about data come as I/O errors of these kinds; anything else comes from the reader below them.
-fn decode_failed(location: &EntryLocation, source: io::Error) -> ZipError {
-    use io::ErrorKind as Kind;
-    let entry = location.name.clone();
-    match source.kind() {
-        Kind::InvalidData | Kind::InvalidInput | Kind::Other | Kind::UnexpectedEof
-            if location.encryption != Encryption::None =>
-        {
-            ZipError::WrongPassword { entry }
-        }
-        Kind::UnexpectedEof => ZipError::Truncated { entry },
-        Kind::InvalidData | Kind::InvalidInput | Kind::Other | Kind::Unsupported => ZipError::Decode { entry, source },
-        _ => ZipError::Io(source),
     }
 }

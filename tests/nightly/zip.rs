@@ -105,7 +105,7 @@ fn wrong_entry(suite: &mut Suite) {
         let clients = Entry::deflated("clients.sql", b"-- clients;\n");
         Zip::new().entry(clients).entry(Entry::stored("lisez-moi.txt", b"hello")).build()
     });
-    let similar = Refused::verify(&["`export/boutique.sql`"], "did you mean `export/boutique.sql`?");
+    let similar = Refused::verify(&["`export/boutique.sql`"], "it is written `entry = \"export/boutique.sql\"`");
     refused(suite, "the_entry_is_missing_and_a_similar_one_is_suggested", similar, |_| {
         Zip::new().entry(Entry::deflated("export/boutique.sql", &tonight())).build()
     });
@@ -138,6 +138,17 @@ fn damaged(suite: &mut Suite) {
 }
 
 fn bombs(suite: &mut Suite) {
+    // 500 KB of LZMA whose dictionary would take 4 GB.
+    suite.case("zip::a_dictionary_of_gigabytes", CLOCK, || {
+        let job = after_a_good_one()?;
+        let data = [&[9, 20, 5, 0, 0x5d][..], &u32::MAX.to_le_bytes(), &[0; 500_000]].concat();
+        let entry = Entry::raw(ENTRY, &tonight(), 14, data).size(3_500_000_000);
+        job.publish_bytes(Zip::new().zip64().entry(entry).build());
+        let expected = Refused::verify(&["(Lzma) needs a dictionary of 4095 MiB"], "a smaller dictionary");
+        let done = refuses(&job, &expected)?;
+        ensure!(done.peak_memory_bytes < 64 << 20, "{} bytes of memory", done.peak_memory_bytes);
+        Ok(())
+    });
     // 1 GiB of zeros in 1 MB of zip: stops at the first byte too many, and holds nothing of it.
     suite.case("zip::a_bomb_that_says_it_is_small", CLOCK, || {
         let job = after_a_good_one()?;
@@ -180,17 +191,29 @@ fn encrypted(suite: &mut Suite) {
 }
 
 fn names(suite: &mut Suite) {
-    for (name, path) in [
-        ("an_entry_above_the_directory", "../boutique.sql"),
-        ("an_entry_that_climbs_out", "export/../../boutique.sql"),
-        ("an_entry_with_an_absolute_name", "/etc/boutique.sql"),
-    ] {
-        let unsafe_name = Refused::verify(&["is absolute or has `..` in it"], "look at how the zip is made");
+    for (name, path) in
+        [("an_entry_above_the_directory", "../boutique.sql"), ("an_entry_that_climbs_out", "export/../../boutique.sql")]
+    {
+        let unsafe_name = Refused::verify(&["leads out of its directory"], "look at how the zip is made");
         refused(suite, name, unsafe_name, move |job| {
             job.entry = path.into();
             zips::good(path, &tonight())
         });
     }
+    for (name, path, configured) in [
+        ("an_absolute_name_is_taken_without_its_slash", "/var/www/boutique.sql", "/var/www/boutique.sql"),
+        ("a_name_that_macos_decomposed", "e\u{301}te\u{301}.sql", "été.sql"),
+    ] {
+        accepted(suite, name, CLOCK, true, move |job, dump| {
+            job.entry = configured.into();
+            zips::good(path, dump)
+        });
+    }
+    let changes = Refused::verify(&["`boutique-2026-11-20.sql`"], "seems to change with the date");
+    refused(suite, "a_name_that_changes_with_the_date", changes, |job| {
+        job.entry = "boutique-2026-11-19.sql".into();
+        zips::good("boutique-2026-11-20.sql", &tonight())
+    });
     accepted(suite, "a_name_in_utf_8", CLOCK, true, |job, dump| {
         job.entry = "données/été.sql".into();
         zips::good("données/été.sql", dump)

@@ -6,6 +6,7 @@
 mod bad_input;
 mod data;
 mod large;
+mod odd;
 mod packed;
 mod producers;
 mod readers;
@@ -22,6 +23,7 @@ fn main() -> std::process::ExitCode {
     producers::cases(&mut suite);
     bad_input::cases(&mut suite);
     large::cases(&mut suite);
+    odd::cases(&mut suite);
     unsafe_code::cases(&mut suite);
     suite.run()
 }
