@@ -1,6 +1,5 @@
 //! What the source and the destinations that speak HTTP share: how a client is built, how it waits, and what its errors mean.
 
-use std::fs;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
@@ -13,14 +12,15 @@ use reqwest::{Certificate, Client, ClientBuilder, redirect};
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use crate::error::{Explain as _, explained};
 use crate::interrupt::Interrupt;
-use crate::text;
 
+mod certificate;
+mod pem;
 #[cfg(test)]
 pub(crate) mod responder;
 mod trouble;
 
+pub(crate) use pem::certificates;
 pub(crate) use trouble::{Trouble, TroubleKind, root_cause};
 
 /// How often a wait asks whether it should end.
@@ -64,6 +64,8 @@ pub(crate) fn client_builder(connect_timeout: Duration) -> ClientBuilder {
         .retry(reqwest::retry::never())
         .referer(false)
         .connect_timeout(connect_timeout)
+        // `Content-Length : 123`, as some scripts and old servers send it; curl, wget and browsers take it.
+        .http1_allow_spaces_after_header_name_in_responses(true)
         .pool_max_idle_per_host(1)
 }
 
@@ -72,21 +74,9 @@ pub(crate) fn client_builder(connect_timeout: Duration) -> ClientBuilder {
 /// # Errors
 /// A file that cannot be read, or that holds no certificate.
 pub(crate) fn authorities(file: &Path, key: &str) -> anyhow::Result<Vec<Certificate>> {
-    let shown = file.display();
-    let hint = || {
-        text!(
-            "`{key}` must be a readable PEM file, with `-----BEGIN CERTIFICATE-----` in it"
-                / "`{key}` doit être un fichier PEM lisible, contenant `-----BEGIN CERTIFICATE-----`"
-        )
-    };
-    let pem = fs::read(file).explain(format!("failed to read `{shown}`"), hint())?;
-    let certificates = Certificate::from_pem_bundle(&pem)
-        .map_err(|error| anyhow!(root_cause(&error)))
-        .explain(format!("failed to read the certificates in `{shown}`"), hint())?;
-    if certificates.is_empty() {
-        return Err(explained(format!("`{shown}` holds no certificate"), hint()));
-    }
-    Ok(certificates)
+    let certificates = certificates(file, key)?;
+    let certificates: Result<Vec<_>, _> = certificates.iter().map(|der| Certificate::from_der(der)).collect();
+    Ok(certificates.map_err(|error| anyhow!(root_cause(&error)))?)
 }
 
 /// The server's clock.

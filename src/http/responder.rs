@@ -50,6 +50,12 @@ impl Reply {
         self
     }
 
+    /// Puts other bytes in the place of these, which occur once.
+    pub(crate) fn replace(&mut self, from: &[u8], to: &[u8]) {
+        let at = memchr::memmem::find(&self.bytes, from).unwrap();
+        self.bytes.splice(at..at + from.len(), to.iter().copied());
+    }
+
     /// Leaves the connection open, and silent.
     pub(crate) fn then_silence(mut self) -> Self {
         self.hold = true;

@@ -3,12 +3,11 @@
 use std::error::Error;
 use std::io;
 
-use chrono::DateTime;
-use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, PeerIncompatible};
 use url::Url;
 
 use super::authority;
+use super::certificate::{self, Remedy};
 use crate::text;
 use crate::text::Text;
 
@@ -61,11 +60,13 @@ pub(crate) struct Trouble {
     pub message: String,
     /// The innermost reason, where the message does not say it.
     pub cause: Option<String>,
+    /// What to do, where more is known than the kind.
+    pub(super) remedy: Option<Remedy>,
 }
 
 impl Trouble {
-    fn new(kind: TroubleKind, message: String) -> Self {
-        Trouble { kind, message, cause: None }
+    pub(super) fn new(kind: TroubleKind, message: String) -> Self {
+        Trouble { kind, message, cause: None, remedy: None }
     }
 
     fn caused_by(self, cause: String) -> Self {
@@ -116,13 +117,15 @@ impl Trouble {
     }
 
     /// What TLS says, whatever it protects.
-    #[cfg(feature = "ftp")]
     pub fn of_tls(error: &rustls::Error, host: &str) -> Self {
         tls_failed(error, host)
     }
 
-    /// What to do about a certificate; the two settings by their names. Other kinds have no hint here.
+    /// What to do about a certificate, or about ciphers; the two settings by their names. Other kinds have no hint here.
     pub fn certificate_hint(&self, address: &str, ca_file: &str) -> Option<Text> {
+        if let Some(remedy) = self.remedy {
+            return Some(remedy.hint());
+        }
         Some(match self.kind {
             TroubleKind::CertificateExpired | TroubleKind::CertificateNotYet => Text::new(
                 "the certificate on the server must be renewed; if it is valid, this machine's clock is wrong",
@@ -138,7 +141,7 @@ impl Trouble {
                     / "si c'est votre propre autorité, indiquez son certificat dans `{ca_file}` ; si elle est publique, le serveur n'envoie peut-être pas son certificat intermédiaire"
             ),
             TroubleKind::CertificateOfAuthority => text!(
-                "have the server's certificate made anew with `basicConstraints=CA:FALSE` (`openssl req -x509 -addext …`), and name it in `{ca_file}` if it signs itself"
+                "have the server's certificate made again with `basicConstraints=CA:FALSE` (`openssl req -x509 -addext …`), and name it in `{ca_file}` if it signs itself"
                     / "faites refaire le certificat du serveur avec `basicConstraints=CA:FALSE` (`openssl req -x509 -addext …`), et indiquez-le dans `{ca_file}` s'il se signe lui-même"
             ),
             TroubleKind::CertificateRevoked | TroubleKind::Certificate => text!(
@@ -175,94 +178,51 @@ pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
 }
 
 fn tls_failed(error: &rustls::Error, host: &str) -> Trouble {
-    if let rustls::Error::InvalidCertificate(certificate) = error {
-        return certificate_refused(certificate, host);
-    }
-    let what = match error {
-        rustls::Error::InvalidMessage(_) => "answered with something that is not TLS",
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => "demands a client certificate",
-        rustls::Error::AlertReceived(
-            AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnsupportedCertificate,
-        ) => "refused our client certificate",
-        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) | rustls::Error::PeerIncompatible(_) => {
-            "does not speak a TLS version or cipher that is still safe"
+    use AlertDescription as Alert;
+    use rustls::Error as E;
+    let (what, remedy) = match error {
+        E::InvalidCertificate(certificate) => return certificate::refused(certificate, host),
+        E::NoCertificatesPresented => ("shows no certificate", None),
+        E::InvalidMessage(_) => ("answered with something that is not TLS", None),
+        E::AlertReceived(Alert::CertificateRequired) => ("demands a client certificate", None),
+        E::AlertReceived(
+            Alert::BadCertificate
+            | Alert::UnknownCA
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::UnsupportedCertificate,
+        ) => ("refused our client certificate", None),
+        E::AlertReceived(Alert::UnrecognisedName) => ("does not know itself by that name", None),
+        E::AlertReceived(Alert::HandshakeFailure | Alert::InsufficientSecurity)
+        | E::PeerIncompatible(
+            PeerIncompatible::NoCipherSuitesInCommon
+            | PeerIncompatible::NoKxGroupsInCommon
+            | PeerIncompatible::NoSignatureSchemesInCommon,
+        ) => ("has no cipher and key exchange in common with us", Some(Remedy::Ciphers)),
+        E::AlertReceived(Alert::ProtocolVersion)
+        | E::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+            ("does not speak a TLS version that is still safe", Some(Remedy::Version12))
         }
-        _ => "failed to agree with us on TLS",
+        E::PeerIncompatible(_) => ("does not speak TLS in a way that is still safe", Some(Remedy::Ciphers)),
+        _ => ("failed to agree with us on TLS", None),
     };
-    Trouble::new(TroubleKind::Tls, format!("`{host}` {what}")).caused_by(error.to_string())
-}
-
-fn certificate_refused(error: &CertificateError, host: &str) -> Trouble {
-    let day = |time: UnixTime| {
-        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        DateTime::from_timestamp(seconds, 0)
-            .map(|time| time.format("%Y-%m-%d %H:%M UTC").to_string())
-            .unwrap_or_default()
-    };
+    let told = Trouble { remedy, ..Trouble::new(TroubleKind::Tls, format!("`{host}` {what}")) };
     match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            let since = match error {
-                CertificateError::ExpiredContext { not_after, .. } => format!(" on {}", day(*not_after)),
-                _ => String::new(),
-            };
-            Trouble::new(TroubleKind::CertificateExpired, format!("the certificate of `{host}` expired{since}"))
+        E::AlertReceived(alert) => {
+            told.caused_by(format!("it sent the alert `{}`", certificate::words(&format!("{alert:?}"))))
         }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            let until = match error {
-                CertificateError::NotValidYetContext { not_before, .. } => format!(" before {}", day(*not_before)),
-                _ => " yet".to_owned(),
-            };
-            Trouble::new(TroubleKind::CertificateNotYet, format!("the certificate of `{host}` is not valid{until}"))
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            let names = match error {
-                CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
-                    format!(
-                        ", but for {}",
-                        presented.iter().take(8).map(|name| plain(name)).collect::<Vec<_>>().join(", ")
-                    )
-                }
-                _ => String::new(),
-            };
-            let message = format!("the certificate of `{host}` is not valid for that name{names}");
-            Trouble::new(TroubleKind::CertificateName, message)
-        }
-        CertificateError::UnknownIssuer => {
-            let message =
-                format!("the certificate of `{host}` comes from an authority that this machine does not trust");
-            Trouble::new(TroubleKind::CertificateIssuer, message)
-        }
-        CertificateError::Revoked => {
-            Trouble::new(TroubleKind::CertificateRevoked, format!("the certificate of `{host}` was revoked"))
-        }
-        // webpki's own error, which it keeps to itself: what `openssl req -x509` makes unless told otherwise.
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            let message = format!(
-                "the certificate of `{host}` is that of an authority (CA:TRUE), which no server may show as its own"
-            );
-            Trouble::new(TroubleKind::CertificateOfAuthority, message)
-        }
-        other => Trouble::new(TroubleKind::Certificate, format!("the certificate of `{host}` cannot be trusted"))
-            .caused_by(other.to_string()),
-    }
-}
-
-/// `DnsName("example.org")` as webpki shows it, without its wrapping.
-fn plain(name: &str) -> String {
-    match name.split_once('"').and_then(|(_, rest)| rest.split_once('"')) {
-        Some((name, _)) => format!("`{name}`"),
-        None => format!("`{name}`"),
+        E::PeerIncompatible(why) => told.caused_by(certificate::words(&format!("{why:?}"))),
+        other => told.caused_by(other.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use rustls::CertificateError;
+    use rustls::pki_types::UnixTime;
 
     use super::*;
 

@@ -6,12 +6,14 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use lettre::Address;
 use lettre::transport::smtp;
 
 use crate::config::settings::{SmtpSecurity, SmtpSettings};
-use crate::error::Hinted;
+use crate::error::{Hinted, chain_of, hint_of};
+use crate::http::Trouble;
 use crate::text;
 use crate::text::Text;
 use crate::text::one_line;
@@ -70,6 +72,8 @@ pub struct MailError {
     /// Of the server, for the hint.
     place: String,
     security: Option<SmtpSecurity>,
+    /// What to do about TLS.
+    tls_hint: Option<Text>,
 }
 
 impl fmt::Display for MailError {
@@ -91,14 +95,30 @@ impl MailError {
             message: message.into(),
             place: place.into(),
             security: None,
+            tls_hint: None,
         }
+    }
+
+    /// `mail.ca_file` cannot be used.
+    pub(super) fn ca_file(path: &Path, error: &anyhow::Error) -> Self {
+        let message = format!("failed to read `mail.ca_file`: {}", chain_of(error).join(": "));
+        let tls_hint = hint_of(error).cloned();
+        MailError { tls_hint, ..MailError::local(MailErrorKind::Local, path.display().to_string(), message) }
     }
 
     /// What `lettre` reported while talking to the server of `settings`.
     pub(super) fn from_smtp(error: &smtp::Error, settings: &SmtpSettings) -> Self {
         let kind = classify(error);
         let place = format!("{}:{}", settings.host, settings.port);
-        let message = match kind {
+        // In the words that the source and the destinations have for it.
+        let tls = sources(error).find_map(|source| source.downcast_ref::<rustls::Error>());
+        let tls = tls.map(|tls| Trouble::of_tls(tls, &place));
+        let tls_hint = tls.as_ref().and_then(|tls| tls.certificate_hint("mail.host", "mail.ca_file"));
+        let tls = tls.map(|tls| match tls.cause {
+            Some(cause) => format!("{}: {cause}", tls.message),
+            None => tls.message,
+        });
+        let message = tls.unwrap_or_else(|| match kind {
             MailErrorKind::Timeout => format!("no answer from `{place}` in {} s", settings.timeout.as_secs()),
             MailErrorKind::Refused => format!("`{place}`: connection refused"),
             MailErrorKind::StarttlsMissing => format!("`{place}` does not offer STARTTLS"),
@@ -107,8 +127,9 @@ impl MailError {
             _ => {
                 format!("`{place}`: {}", error.source().map_or_else(|| error.to_string(), |s| one_line(&s.to_string())))
             }
-        };
-        MailError { kind, undelivered: Vec::new(), partly: false, message, place, security: Some(settings.security) }
+        });
+        let security = Some(settings.security);
+        MailError { kind, undelivered: Vec::new(), partly: false, message, place, security, tls_hint }
     }
 
     /// The same, for refused recipients; `replies` are the server's words, one per refused address. `transient`: at least
@@ -128,6 +149,7 @@ impl MailError {
             message: format!("recipient refused: {}{rest}", said.join(", ")),
             place: format!("{}:{}", settings.host, settings.port),
             security: Some(settings.security),
+            tls_hint: None,
         }
     }
 
@@ -243,6 +265,9 @@ fn of_io(error: &io::Error) -> Option<MailErrorKind> {
 impl Hinted for MailError {
     fn hint(&self) -> Option<Text> {
         let place = &self.place;
+        if let Some(hint) = &self.tls_hint {
+            return Some(hint.clone());
+        }
         Some(match self.kind {
             MailErrorKind::Refused => text!(
                 "check `mail.host` and `mail.port`: nothing listens on `{place}`"

@@ -64,15 +64,12 @@ fn connect(settings: &SmtpSettings) -> Result<SmtpConnection, MailError> {
 fn tls_parameters(settings: &SmtpSettings) -> Result<TlsParameters, MailError> {
     let mut builder = TlsParameters::builder(settings.host.clone());
     if let Some(path) = &settings.ca_file {
-        let local = |error: String| {
-            MailError::local(
-                MailErrorKind::Local,
-                path.display().to_string(),
-                format!("failed to read `mail.ca_file` `{}`: {error}", path.display()),
-            )
-        };
-        let pem = std::fs::read(path).map_err(|error| local(error.to_string()))?;
-        builder = builder.add_root_certificate(Certificate::from_pem(&pem).map_err(|error| local(error.to_string()))?);
+        let unusable = |error: anyhow::Error| MailError::ca_file(path, &error);
+        for certificate in crate::http::certificates(path, "mail.ca_file").map_err(unusable)? {
+            let certificate = Certificate::from_der(certificate.to_vec())
+                .map_err(|error| unusable(anyhow::anyhow!("`{}`: {error}", path.display())))?;
+            builder = builder.add_root_certificate(certificate);
+        }
     }
     builder.build_rustls().map_err(|error| MailError::from_smtp(&error, settings))
 }

@@ -20,6 +20,7 @@ mod several_nights;
 mod smoke;
 mod source;
 mod threads;
+mod tls;
 mod unchanged;
 mod zip;
 
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
     destination::cases(&mut suite);
     source::cases(&mut suite);
     zip::cases(&mut suite);
+    tls::cases(&mut suite);
     dump::cases(&mut suite);
     here::cases(&mut suite);
     killed::cases(&mut suite);

@@ -6,12 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use suppaftp::{FtpResult, RustlsConnector, TlsConnector};
 
 use super::errors::Wire;
 use crate::destination::{DestinationError, ErrorKind};
+use crate::error::hint_of;
 use crate::http::Trouble;
 use crate::text;
 
@@ -36,22 +35,19 @@ pub(super) fn authorities(ca_file: Option<&Path>) -> Result<RootCertStore, Desti
     }
     roots.add_parsable_certificates(native.certs);
     if let Some(file) = ca_file {
-        let shown = file.display();
-        let unusable = |why: String| {
-            DestinationError::new(ErrorKind::Local, format!("failed to read the certificates in `{shown}`"))
-                .caused_by(why)
-                .with_hint(text!(
-                    "`ca_file` must be a readable PEM file, with `-----BEGIN CERTIFICATE-----` in it"
-                        / "`ca_file` doit être un fichier PEM lisible, contenant `-----BEGIN CERTIFICATE-----`"
-                ))
+        let unusable = |error: anyhow::Error| {
+            let hint = hint_of(&error).cloned();
+            let error = DestinationError::new(ErrorKind::Local, "failed to use `ca_file`").caused_by(error);
+            match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
         };
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-        let certificates = certificates.map_err(|error| unusable(error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(unusable("it holds no certificate".to_owned()));
-        }
+        let certificates = crate::http::certificates(file, "ca_file").map_err(unusable)?;
         for certificate in certificates {
-            roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+            roots.add(certificate).map_err(|_| {
+                unusable(anyhow::anyhow!("`{}` holds a certificate that cannot be read", file.display()))
+            })?;
         }
     }
     Ok(roots)

@@ -67,6 +67,9 @@ impl Http {
     fn hint(&self, trouble: &Trouble) -> Option<Text> {
         let address = self.keys.address;
         let host = self.base.host_str().unwrap_or_default();
+        if let Some(hint) = trouble.certificate_hint(address, self.keys.ca_file) {
+            return Some(hint);
+        }
         Some(match trouble.kind {
             TroubleKind::HostNotFound => text!(
                 "check the host in `{address}`, and the name server of this machine (`getent hosts {host}`)"
@@ -88,8 +91,7 @@ impl Http {
                 "check `https_proxy` and `no_proxy` in the environment: does the proxy let `{host}` through?"
                     / "vérifiez `https_proxy` et `no_proxy` dans l'environnement : le proxy laisse-t-il passer `{host}` ?"
             ),
-            TroubleKind::Impossible => return None,
-            _ => return trouble.certificate_hint(address, self.keys.ca_file),
+            _ => return None,
         })
     }
 }
