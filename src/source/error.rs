@@ -44,6 +44,8 @@ pub enum SourceErrorKind {
     Throttled,
     /// 408, 500, 502, 503, 504: statuses that may pass.
     ServerError,
+    /// 202: the server has taken the request and has no answer yet.
+    NotReady,
     /// Any other status.
     UnexpectedStatus,
     /// A loop of redirects, too many, or one that must not be followed.
@@ -58,6 +60,8 @@ pub enum SourceErrorKind {
     TooLarge,
     /// The zip has no end.
     Truncated,
+    /// The zip ends before the file does.
+    Trailing,
     /// More bytes than announced.
     WrongLength,
     /// The server does not give parts of the file.
@@ -75,8 +79,13 @@ pub enum SourceErrorKind {
 impl SourceErrorKind {
     /// Whether the same request may succeed a little later.
     fn may_pass(self) -> bool {
-        use SourceErrorKind::{Cut, HostNotFound, Proxy, Refused, ServerError, Stalled, Throttled, Unreachable};
-        matches!(self, HostNotFound | Refused | Unreachable | Stalled | Cut | Proxy | Throttled | ServerError)
+        use SourceErrorKind::{
+            Cut, HostNotFound, NotReady, Proxy, Refused, ServerError, Stalled, Throttled, Unreachable,
+        };
+        matches!(
+            self,
+            HostNotFound | Refused | Unreachable | Stalled | Cut | Proxy | Throttled | ServerError | NotReady
+        )
     }
 }
 

@@ -84,6 +84,12 @@ pub(super) fn of(kind: SourceErrorKind) -> Option<Text> {
             "the fault is on the server: look at its log at this time, or tell those who run it",
             "la panne est du côté du serveur : regardez son journal à cette heure-ci, ou prévenez ses responsables",
         ),
+        K::NotReady => (
+            "the server is still making the file: start later, or raise `source.retries`; it may say how long to wait \
+             (`Retry-After`)",
+            "le serveur est encore en train de produire le fichier : démarrez plus tard, ou augmentez `source.retries` ; il \
+             peut dire combien de temps attendre (`Retry-After`)",
+        ),
         K::UnexpectedStatus => (
             "try the URL with `curl -v`: it must give the zip itself",
             "essayez l'URL avec `curl -v` : elle doit donner le zip lui-même",
@@ -114,6 +120,12 @@ pub(super) fn of(kind: SourceErrorKind) -> Option<Text> {
             "the file on the server may be incomplete: is the export still writing it at this hour, or did it run out of space?",
             "le fichier sur le serveur est peut-être incomplet : l'export l'écrit-il encore à cette heure-ci, ou a-t-il \
              manqué de place ?",
+        ),
+        K::Trailing => (
+            "the script that sends the zip prints something after it (a debug toolbar, a profiler, a warning): have it end \
+             right after the zip",
+            "le script qui envoie le zip affiche quelque chose après lui (une barre de débogage, un profileur, un \
+             avertissement) : faites-le s'arrêter juste après le zip",
         ),
         K::WrongLength => (
             "the server contradicts itself about the file's size: was the file being replaced, or is a proxy in between?",

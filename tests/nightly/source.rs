@@ -26,6 +26,7 @@ pub fn cases(suite: &mut Suite) {
     statuses(suite);
     redirects(suite);
     credentials(suite);
+    printed_around(suite);
     cuts(suite);
     lengths(suite);
     not_modified(suite);
@@ -205,6 +206,34 @@ const CREDENTIALS: [(&str, &str); 3] = [
     ("a_header_is_sent", "headers = { X-Api-Key = \"open-sesame\" }\n"),
 ];
 
+/// Scripts that print something around the zip they send.
+fn printed_around(suite: &mut Suite) {
+    suite.case("source::line_feeds_before_the_zip", CLOCK, || {
+        let mut job = after_a_good_one()?;
+        job.source_keys = PATIENT.into();
+        job.publish_bytes([b"\n\n\n", &zips::good(ENTRY, &tonight())[..]].concat());
+        publishes(&job, &tonight())?;
+        ensure!(job.log().contains("3 bytes stand before the zip"), "{}", job.log());
+        Ok(())
+    });
+    let expected = Refused::download(&["3 bytes stand before the zip of"], "`Content-Length` is that of the zip alone");
+    refused(suite, "line_feeds_before_the_zip_that_its_length_does_not_count", expected, |job| {
+        let zip = zips::good(ENTRY, &tonight());
+        job.publish_bytes([b"\n\n\n", &zip[..zip.len() - 3]].concat());
+        Ok(())
+    });
+    let expected = Refused::download(&["ends at byte", "and 100000 bytes follow it"], "a debug toolbar");
+    refused(suite, "a_page_behind_the_zip", expected, |job| {
+        job.publish_bytes([&zips::good(ENTRY, &tonight())[..], &b"<div>x</div>".repeat(10_000)[..100_000]].concat());
+        Ok(())
+    });
+    suite.case("source::a_marker_of_a_split_before_the_zip", CLOCK, || {
+        let job = after_a_good_one()?;
+        job.publish_bytes([b"PK00", &zips::good(ENTRY, &tonight())[..]].concat());
+        publishes(&job, &tonight())
+    });
+}
+
 fn credentials(suite: &mut Suite) {
     let accesses = [
         Access::Basic("exporter".into(), "open-sesame".into()),
@@ -356,7 +385,7 @@ fn lengths(suite: &mut Suite) {
         });
     }
     let expected = Refused::download(&["`Content-Encoding: gzip`"], "turn off compression for zip files");
-    let encoded = Behaviour::ContentEncodingGzip(zips::good(ENTRY, b"whatever"));
+    let encoded = Behaviour::ContentEncodingGzip(b"\x1f\x8b\x08\0\0\0\0\0\0\x03 and the zip in it".to_vec());
     refused(suite, "a_zip_with_a_content_encoding", expected, scripted(encoded));
 }
 

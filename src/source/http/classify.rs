@@ -5,7 +5,7 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use url::Url;
 
 use super::super::{SourceError, SourceErrorKind as Kind};
-use super::headers;
+use super::{content, headers};
 use crate::http::{Trouble, TroubleKind, authority, root_cause, shown};
 use crate::text;
 use crate::text::{Language, Text};
@@ -67,12 +67,19 @@ pub(super) fn cut(error: reqwest::Error, url: &Url, received: u64, total: Option
 }
 
 /// An answer whose status is not one of those we can use.
-pub(super) fn bad_status(status: StatusCode, headers: &HeaderMap, url: &Url, credentials: bool) -> SourceError {
+pub(super) fn bad_status(
+    status: StatusCode,
+    headers: &HeaderMap,
+    url: &Url,
+    credentials: bool,
+    body: &[u8],
+) -> SourceError {
     let reason = match status.canonical_reason() {
         Some(reason) => format!("{} {reason}", status.as_u16()),
         None => status.as_u16().to_string(),
     };
     let kind = match status.as_u16() {
+        202 => Kind::NotReady,
         401 => Kind::Unauthorized,
         403 => Kind::Forbidden,
         404 => Kind::NotFound,
@@ -82,7 +89,9 @@ pub(super) fn bad_status(status: StatusCode, headers: &HeaderMap, url: &Url, cre
         408 | 500 | 502 | 503 | 504 => Kind::ServerError,
         _ => Kind::UnexpectedStatus,
     };
-    let message = format!("`{}` answered `{reason}`", shown(url));
+    let said = content::refusal_words(body, status.canonical_reason().unwrap_or("\0"));
+    let said = said.map(|words| format!(": `{words}`")).unwrap_or_default();
+    let message = format!("`{}` answered `{reason}`{said}", shown(url));
     let error =
         SourceError::new(kind, Text::new(reason.clone(), reason), message).retry_after(headers::retry_after(headers));
     match kind {
@@ -136,7 +145,7 @@ mod tests {
         let url = Url::parse("https://h/x.zip?token=secret").unwrap();
         let hint = |challenge: &'static str, credentials| {
             let headers = [(WWW_AUTHENTICATE, challenge.parse().unwrap())].into_iter().collect();
-            bad_status(StatusCode::UNAUTHORIZED, &headers, &url, credentials).hint().unwrap().en
+            bad_status(StatusCode::UNAUTHORIZED, &headers, &url, credentials, b"").hint().unwrap().en
         };
         assert!(hint("Basic realm=\"x\"", false).starts_with("no credentials are configured"));
         assert!(hint("Basic realm=\"x\"", true).contains("expired"));
@@ -146,8 +155,8 @@ mod tests {
     #[test]
     fn statuses_that_may_pass_are_transient_and_the_url_hides_its_query() {
         let url = Url::parse("https://h/x.zip?token=secret").unwrap();
-        let error = |code| bad_status(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), &url, false);
-        for code in [408, 429, 500, 502, 503, 504] {
+        let error = |code| bad_status(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), &url, false, b"");
+        for code in [202, 408, 429, 500, 502, 503, 504] {
             assert!(error(code).is_transient(), "{code}");
         }
         for code in [400, 401, 403, 404, 407, 410, 416, 501, 505] {

@@ -1,20 +1,64 @@
 //! Tells from its first and last bytes whether what arrives is a zip, and what else it might be.
 
+use std::io::{self, Read, Seek, SeekFrom};
+
 use super::super::{SourceError, SourceErrorKind};
 use crate::text;
-use crate::text::Text;
+use crate::text::{Text, quote};
 
 /// How many bytes tell whether it is a zip.
 pub(super) const MAGIC_LEN: usize = 4;
 /// How much of a page is read in order to quote it.
 pub(super) const PAGE_LEN: usize = 16 * 1024;
-/// End of central directory record (22 bytes) with the longest comment (APPNOTE 4.3.16).
-pub(super) const END_LEN: u64 = 22 + 65_535;
+/// How far from its start a zip is looked for: behind line feeds, a byte order mark, a warning that a script prints first.
+pub(super) const LEAD_LEN: usize = 4096;
+/// How far from its end the end of a zip is looked for, to tell what follows it.
+const TRAIL_LEN: u64 = 64 << 20;
+/// End of central directory record without its comment (APPNOTE 4.3.16).
+const END_RECORD: u64 = 22;
+/// The same with the longest comment.
+pub(super) const END_LEN: u64 = END_RECORD + 65_535;
 
-/// Whether a file that starts like this may be a zip: a local header, the end record of an empty one, or the mark of a
-/// spanned one (APPNOTE 4.3.7, 4.3.16, 8.5.3).
-pub(super) fn starts_like_a_zip(head: &[u8]) -> bool {
-    [b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"].iter().any(|magic| head.starts_with(&magic[..]))
+/// Where in the first bytes of a file a zip begins: with a local header, the end record of an empty one, or the mark of a split
+/// one, also of one that needed a single segment (APPNOTE 4.3.7, 4.3.16, 8.5.3, 8.5.4); or with a local header further in.
+pub(super) fn start_of_zip(head: &[u8]) -> Option<usize> {
+    if [b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08", b"PK00"].iter().any(|magic| head.starts_with(&magic[..])) {
+        return Some(0);
+    }
+    memchr::memmem::find(&head[..head.len().min(LEAD_LEN)], b"PK\x03\x04")
+}
+
+/// Where the zip in a file of `len` bytes ends, if it does so before the file does: at the last end record that has a directory
+/// before it.
+pub(super) fn end_of_zip(file: &mut (impl Read + Seek), len: u64) -> io::Result<Option<u64>> {
+    const WINDOW: u64 = 1 << 20;
+    let (mut window, mut end) = (Vec::new(), len);
+    while end > len.saturating_sub(TRAIL_LEN) {
+        let start = end.saturating_sub(WINDOW);
+        window.clear();
+        file.seek(SeekFrom::Start(start))?;
+        // With the rest of a record that begins right before what has been searched.
+        file.take((end - start).saturating_add(END_RECORD)).read_to_end(&mut window)?;
+        for at in memchr::memmem::rfind_iter(&window, b"PK\x05\x06") {
+            let Some(record) = window.get(at..at + 22) else { continue };
+            let field = |at: usize| u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
+            let (at, comment) = (start + at as u64, u64::from(u16::from_le_bytes([record[20], record[21]])));
+            let mut signature = [0; 4];
+            // With zip64, its locator stands before the record instead.
+            let (before, wanted) = match field(12) {
+                u32::MAX => (20, b"PK\x06\x07"),
+                size => (u64::from(size), b"PK\x01\x02"),
+            };
+            let Some(directory) = at.checked_sub(before).filter(|_| before >= 20) else { continue };
+            file.seek(SeekFrom::Start(directory))?;
+            file.read_exact(&mut signature)?;
+            if signature == *wanted && at + END_RECORD + comment <= len {
+                return Ok(Some(at + END_RECORD + comment));
+            }
+        }
+        end = start;
+    }
+    Ok(None)
 }
 
 /// Whether a file that ends like this (its last [`END_LEN`] bytes, or all) has the end record of a zip; some append
@@ -121,12 +165,70 @@ fn page_words(page: &str) -> Option<String> {
     Some(squeezed(&words))
 }
 
-/// White space made single, control characters dropped, at most 80 characters.
+/// What the body of a refusal says: a page's title or first words, the `<Message>` of S3 and Azure, the `error` of JSON, or plain
+/// text. `None` where that is nothing beyond the status itself.
+pub(super) fn refusal_words(body: &[u8], reason: &str) -> Option<String> {
+    let body = String::from_utf8_lossy(body);
+    let text = body.trim_start_matches('\u{feff}').trim();
+    let words = match text.chars().next()? {
+        '{' | '[' => json_words(text)?,
+        '<' => match xml_words(text) {
+            Some(words) => words,
+            None => page_words(text)?,
+        },
+        // Not text at all.
+        _ if text.contains([char::REPLACEMENT_CHARACTER, '\0', '\u{1}']) => return None,
+        _ => squeezed(text),
+    };
+    let says_no_more = words.is_empty() || words.to_lowercase().contains(&reason.to_lowercase()) && words.len() < 40;
+    (!says_no_more).then_some(words)
+}
+
+/// The first element that tells in words: `<Code>` is a name, `<Message>` a sentence.
+fn xml_words(text: &str) -> Option<String> {
+    ["Message", "message", "Details", "detail", "Code"].iter().find_map(|tag| {
+        let start = text.find(&format!("<{tag}>"))? + tag.len() + 2;
+        let end = text[start..].find('<').map_or(text.len(), |len| start + len);
+        Some(squeezed(&text[start..end])).filter(|words| !words.is_empty())
+    })
+}
+
+/// The value that tells in words, however deep; RFC 9457 has `detail` and `title`.
+fn json_words(text: &str) -> Option<String> {
+    fn find(value: &serde_json::Value, key: &str) -> Option<String> {
+        match value {
+            serde_json::Value::Object(map) => match map.get(key).and_then(serde_json::Value::as_str) {
+                Some(words) => Some(words.to_owned()),
+                None => map.values().find_map(|value| find(value, key)),
+            },
+            serde_json::Value::Array(values) => values.iter().find_map(|value| find(value, key)),
+            _ => None,
+        }
+    }
+    let words = match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value) => ["message", "error_description", "detail", "error", "title", "status", "reason"]
+            .iter()
+            .find_map(|key| find(&value, key)),
+        // Cut, or something like JSON.
+        Err(_) => Some(text.to_owned()),
+    };
+    words.map(|words| squeezed(&words)).filter(|words| !words.is_empty())
+}
+
+/// `, beginning with …` for what stands where it should not, if it is text.
+pub(super) fn first_words(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
+    match squeezed(text) {
+        words if words.is_empty() || text.contains([char::REPLACEMENT_CHARACTER, '\0']) => String::new(),
+        words => format!(", beginning with `{words}`"),
+    }
+}
+
+/// White space made single, at most 80 characters, nothing that changes the text around it.
 fn squeezed(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let line = words.take(40).collect::<Vec<_>>().join(" ").replace('`', "'");
-    let cut: String = line.chars().take(80).collect();
-    if cut.len() < line.len() { format!("{cut}…") } else { cut }
+    quote(&words.take(40).collect::<Vec<_>>().join(" ").replace('`', "'"), 80)
 }
 
 #[cfg(test)]
@@ -174,9 +276,50 @@ mod tests {
 
     #[test]
     fn three_signatures_start_a_zip() {
-        assert!(starts_like_a_zip(b"PK\x03\x04more"));
-        assert!(starts_like_a_zip(b"PK\x05\x06"));
-        assert!(!starts_like_a_zip(b"PK\x01\x02"));
-        assert!(!starts_like_a_zip(b"PK"));
+        assert_eq!(start_of_zip(b"PK\x03\x04more"), Some(0));
+        assert_eq!(start_of_zip(b"PK\x05\x06"), Some(0));
+        assert_eq!(start_of_zip(b"PK00PK\x03\x04"), Some(0));
+        assert_eq!(start_of_zip(b"\n\n\nPK\x03\x04"), Some(3));
+        assert_eq!(start_of_zip(&[&[b' '; LEAD_LEN][..], b"PK\x03\x04"].concat()), None);
+        assert_eq!(start_of_zip(b"PK\x01\x02"), None);
+        assert_eq!(start_of_zip(b"PK"), None);
+    }
+
+    #[test]
+    fn the_end_of_a_zip_is_found_before_what_follows_it() {
+        let directory = [&b"PK\x01\x02"[..], &[0; 42]].concat();
+        let mut record = b"PK\x05\x06\0\0\0\0\x01\0\x01\0".to_vec();
+        record.extend(46u32.to_le_bytes());
+        record.extend([0; 4]);
+        let zip = |comment: &[u8]| [&directory[..], &record, &(comment.len() as u16).to_le_bytes(), comment].concat();
+        for follows in [0, 1, 100, 100_000, (1 << 20) - 30, 1 << 20, 3 << 20] {
+            for comment in [&b""[..], b"comment"] {
+                let whole = zip(comment);
+                let file = [&whole[..], &vec![b'x'; follows]].concat();
+                let found = end_of_zip(&mut io::Cursor::new(&file), file.len() as u64).unwrap();
+                assert_eq!(found, Some(whole.len() as u64), "{follows}");
+            }
+        }
+        assert_eq!(end_of_zip(&mut io::Cursor::new(&record), 22).unwrap(), None);
+        assert_eq!(end_of_zip(&mut io::Cursor::new(b""), 0).unwrap(), None);
+    }
+
+    #[test]
+    fn a_refusal_is_quoted_by_what_it_says() {
+        let words = |body: &str| refusal_words(body.as_bytes(), "Forbidden");
+        let s3 =
+            "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
+        assert_eq!(words(s3).as_deref(), Some("Request has expired"));
+        assert_eq!(
+            words(r#"{"error":{"code":7,"message":"export is\nbeing built"}}"#).as_deref(),
+            Some("export is being built")
+        );
+        assert_eq!(words(r#"{"error": "quota"}"#).as_deref(), Some("quota"));
+        assert_eq!(words("<html><title>Wartung</title>").as_deref(), Some("Wartung"));
+        assert_eq!(words("no such\u{1b}[2J export `x`").as_deref(), Some("no such [2J export 'x'"));
+        for nothing in ["", "  ", "<html><head><title>403 Forbidden</title></head>", "{}", "\u{1}\u{2}"] {
+            assert_eq!(words(nothing), None, "{nothing}");
+        }
+        assert!(words(&"x".repeat(5000)).unwrap().chars().count() <= 81);
     }
 }

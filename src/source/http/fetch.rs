@@ -7,14 +7,14 @@ use reqwest::StatusCode;
 use url::Url;
 
 use super::super::{Fetched, Progress, SourceError, SourceErrorKind, Validators, shown};
-use super::content::{self, MAGIC_LEN, PAGE_LEN};
+use super::content::{self, LEAD_LEN, PAGE_LEN};
 use super::ranges::RangeReader;
 use super::request::{Answer, Ask};
 use super::retry::Attempts;
-use super::spool::{Identity, Spool};
+use super::spool::{Around, Identity, Spool};
 use super::{HttpSource, headers};
 use crate::text;
-use crate::text::Language;
+use crate::text::{Language, Text};
 use crate::units::show_duration;
 
 /// How one attempt ended well.
@@ -216,7 +216,7 @@ impl HttpSource {
         match answer.response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if previous.is_some() => return Ok(Got::NotModified),
-            _ => return Err(self.bad_status(&answer)),
+            _ => return Err(self.bad_status(answer).await),
         }
         if spool.received() > 0 {
             tracing::warn!("the server starts from zero: the file changed, or it cannot continue");
@@ -243,9 +243,11 @@ impl HttpSource {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Got, SourceError> {
         learned.total = total;
-        self.refuse_encoded(&answer)?;
         self.refuse_too_large(&answer.url, total.unwrap_or(0))?;
         let from = spool.received();
+        if from > 0 {
+            self.refuse_encoded(&answer)?;
+        }
         // What came first, until it is known to be a zip; then empty for good.
         let mut head = (from == 0).then(Vec::new);
         progress(Progress { received_bytes: from, total_bytes: total });
@@ -265,19 +267,23 @@ impl HttpSource {
             }
             if let Some(start) = &mut head {
                 start.extend_from_slice(&bytes[..bytes.len().min(PAGE_LEN)]);
-                if start.len() >= MAGIC_LEN {
-                    if !content::starts_like_a_zip(start) {
-                        let page = self.more_of_the_page(std::mem::take(start), &mut answer).await;
-                        return Err(content::not_a_zip(&page, &shown(&answer.url)));
+                match content::start_of_zip(start) {
+                    Some(before) => {
+                        warn_of_lead(before);
+                        head = None;
                     }
-                    head = None;
+                    None if start.len() >= LEAD_LEN => {
+                        let page = self.more_of_the_page(std::mem::take(start), &mut answer).await;
+                        return Err(self.not_a_zip(&answer, &page));
+                    }
+                    None => {}
                 }
             }
             spool.write(&bytes)?;
             progress(Progress { received_bytes: received, total_bytes: total });
         }
         if let Some(head) = head {
-            return Err(content::not_a_zip(&head, &shown(&answer.url)));
+            return Err(self.not_a_zip(&answer, &head));
         }
         let received = spool.received();
         tracing::info!("received {} bytes", received - from);
@@ -291,8 +297,9 @@ impl HttpSource {
         if !content::ends_like_a_zip(&spool.tail()?) {
             // Without an announced length a cut looks like an end; and parts that were joined may not have belonged together.
             let may_pass = total.is_none() || learned.resumed > 0;
+            let around = spool.around()?;
             spool.restart(None)?;
-            return Err(no_end(&answer.url, received).transient(may_pass));
+            return Err(no_end(&answer.url, received, &around, may_pass));
         }
         let now = headers::validators(answer.response.headers());
         let first = spool.identity().map(|identity| identity.validators.clone()).unwrap_or_default();
@@ -315,18 +322,6 @@ impl HttpSource {
         tracing::warn!("{error}; the zip ends exactly there, so it is taken as whole");
         Ok(())
     }
-
-    /// Reads on, as far as it goes, for a message that quotes the page.
-    pub(super) async fn more_of_the_page(&self, mut page: Vec<u8>, answer: &mut Answer) -> Vec<u8> {
-        while page.len() < PAGE_LEN {
-            match self.piece(answer, 0, None).await {
-                Ok(Some(bytes)) => page.extend_from_slice(&bytes),
-                _ => break,
-            }
-        }
-        page.truncate(PAGE_LEN);
-        page
-    }
 }
 
 /// Whether a 206 goes on exactly where we are, in the same version of the file.
@@ -341,9 +336,9 @@ fn continues(answer: &Answer, received: u64, identity: &Identity) -> bool {
 
 /// What a failure leaves: bytes that are right and can be continued. A full disk must not stay full because of us.
 fn give_up(spool: Spool, error: &SourceError) {
-    use SourceErrorKind::{Encoded, Html, LocalDisk, NotZip, TooLarge, Truncated, WrongLength};
+    use SourceErrorKind::{Encoded, Html, LocalDisk, NotZip, TooLarge, Trailing, Truncated, WrongLength};
     match error.kind {
-        Encoded | Html | LocalDisk | NotZip | TooLarge | Truncated | WrongLength => spool.discard(),
+        Encoded | Html | LocalDisk | NotZip | TooLarge | Trailing | Truncated | WrongLength => spool.discard(),
         _ => spool.keep_if_resumable(),
     }
 }
@@ -357,10 +352,35 @@ fn wrong_length(url: &Url, received: u64, total: Option<u64>) -> SourceError {
     )
 }
 
-fn no_end(url: &Url, received: u64) -> SourceError {
-    SourceError::new(
-        SourceErrorKind::Truncated,
-        text!("zip truncated" / "zip tronqué"),
-        format!("the {received} bytes of `{}` do not end like a zip: truncated?", shown(url)),
-    )
+fn no_end(url: &Url, received: u64, around: &Around, may_pass: bool) -> SourceError {
+    let shown = shown(url);
+    if let Some(end) = around.end {
+        let follow = received - end;
+        let begins = content::first_words(&around.behind);
+        return SourceError::new(
+            SourceErrorKind::Trailing,
+            text!("something follows the zip" / "quelque chose suit le zip"),
+            format!("the zip of `{shown}` ends at byte {end}, and {follow} bytes follow it{begins}"),
+        );
+    }
+    let truncated = |message| {
+        let summary = text!("zip truncated" / "zip tronqué");
+        SourceError::new(SourceErrorKind::Truncated, summary, message).transient(may_pass)
+    };
+    match around.before {
+        0 => truncated(format!("the {received} bytes of `{shown}` do not end like a zip: truncated?")),
+        before => truncated(format!("{before} bytes stand before the zip of `{shown}`, and its end is missing")).with_hint(Text::new(
+            "the script that sends the zip prints something before it (blank lines around `<?php … ?>`, a byte order mark, a \
+             warning), and its `Content-Length` is that of the zip alone: have it print nothing else",
+            "le script qui envoie le zip affiche quelque chose avant lui (des lignes vides autour de `<?php … ?>`, une marque \
+             d'ordre des octets, un avertissement), et son `Content-Length` est celui du zip seul : qu'il n'affiche rien d'autre",
+        )),
+    }
+}
+
+/// Not an error: size and CRC-32 prove the dump.
+fn warn_of_lead(before: usize) {
+    if before > 0 {
+        tracing::warn!("{before} bytes stand before the zip: the script that sends it prints something");
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED, RETRY_AFTER};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED, RETRY_AFTER, SET_COOKIE,
+};
 
 use super::super::Validators;
 
@@ -66,10 +68,15 @@ fn number(text: &str) -> Option<u64> {
     text.trim().bytes().all(|byte| byte.is_ascii_digit()).then(|| text.trim().parse().ok())?
 }
 
-/// The coding that the bytes are wrapped in, if any but `identity`.
-pub(super) fn foreign_encoding(headers: &HeaderMap) -> Option<String> {
-    let coding = text(headers, CONTENT_ENCODING)?;
-    (!coding.eq_ignore_ascii_case("identity")).then(|| coding.chars().filter(|c| !c.is_control()).take(40).collect())
+/// The codings that there are (IANA, HTTP Content Coding Registry). Anything else (`none`, `utf-8`, `binary`, `zip`) says
+/// nothing about the bytes; curl and browsers take them as they are, too.
+const CODINGS: [&str; 11] =
+    ["aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip", "x-gzip", "zstd"];
+
+/// The coding that the bytes are said to be wrapped in.
+pub(super) fn coding(headers: &HeaderMap) -> Option<String> {
+    let value = text(headers, CONTENT_ENCODING)?.to_ascii_lowercase();
+    value.split(',').map(str::trim).find(|coding| CODINGS.contains(coding)).map(str::to_owned)
 }
 
 /// `Retry-After`, seconds or a date (RFC 9110 §10.2.3), at most ten minutes.
@@ -83,6 +90,13 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         }
     };
     Some(wait.min(LONGEST_WAIT))
+}
+
+/// The name of a cookie that the answer sets (RFC 6265 §4.1.1), never its value.
+pub(super) fn cookie_name(headers: &HeaderMap) -> Option<String> {
+    let name = text(headers, SET_COOKIE)?.split(['=', ';']).next()?.trim();
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_|~".contains(c);
+    (!name.is_empty() && name.len() <= 80 && name.chars().all(is_token)).then(|| name.to_owned())
 }
 
 fn date(headers: &HeaderMap) -> Option<SystemTime> {
@@ -148,9 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn only_identity_is_no_encoding() {
-        assert_eq!(foreign_encoding(&headers(&[("content-encoding", "Identity")])), None);
-        assert_eq!(foreign_encoding(&headers(&[])), None);
-        assert_eq!(foreign_encoding(&headers(&[("content-encoding", "gzip")])).as_deref(), Some("gzip"));
+    fn only_a_registered_coding_is_one() {
+        for none in ["Identity", "none", "None", "zip", "utf-8", "binary", "identity, identity", ""] {
+            assert_eq!(coding(&headers(&[("content-encoding", none)])), None, "{none}");
+        }
+        assert_eq!(coding(&headers(&[])), None);
+        assert_eq!(coding(&headers(&[("content-encoding", "GZip")])).as_deref(), Some("gzip"));
+        assert_eq!(coding(&headers(&[("content-encoding", "identity, br")])).as_deref(), Some("br"));
     }
 }

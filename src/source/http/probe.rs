@@ -28,9 +28,8 @@ impl HttpSource {
             (StatusCode::OK, _) => (answer.response.content_length(), false),
             // The only range of an empty file that cannot be satisfied is every range.
             (StatusCode::RANGE_NOT_SATISFIABLE, _) => return Err(content::not_a_zip(b"", &shown(&answer.url))),
-            _ => return Err(self.bad_status(&answer)),
+            _ => return Err(self.bad_status(answer).await),
         };
-        self.refuse_encoded(&answer)?;
         self.refuse_too_large(&answer.url, size_bytes.unwrap_or(0))?;
         let mut head = Vec::new();
         while head.len() < MAGIC_LEN {
@@ -39,10 +38,12 @@ impl HttpSource {
                 None => break,
             }
         }
-        if !content::starts_like_a_zip(&head) {
+        if content::start_of_zip(&head) != Some(0) {
             let page = if ranges { self.whole_page().await.unwrap_or(head) } else { head };
             let page = self.more_of_the_page(page, &mut answer).await;
-            return Err(content::not_a_zip(&page, &shown(&answer.url)));
+            if content::start_of_zip(&page).is_none() {
+                return Err(self.not_a_zip(&answer, &page));
+            }
         }
         let all = answer.response.headers();
         Ok(Probe {

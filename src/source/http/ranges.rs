@@ -49,7 +49,12 @@ impl HttpSource {
     }
 
     async fn open_ranges(&self) -> Result<RangeReader<'_>, SourceError> {
-        let answer = self.get(&self.settings.url, &the_end(None)).await?;
+        let mut answer = self.get(&self.settings.url, &the_end(None)).await?;
+        if answer.response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            // Some servers take a suffix longer than the file for one that cannot be had; RFC 9110 §14.1.2 means all of it.
+            let all = Ask { range: Some(format!("bytes=0-{}", TAIL - 1)), ..Ask::default() };
+            answer = self.get(&self.settings.url, &all).await?;
+        }
         self.reader_from(answer).await
     }
 
@@ -64,7 +69,7 @@ impl HttpSource {
             StatusCode::PARTIAL_CONTENT => headers::content_range(answer.response.headers()),
             StatusCode::OK => None,
             StatusCode::RANGE_NOT_SATISFIABLE => None,
-            _ => return Err(self.bad_status(&answer)),
+            _ => return Err(self.bad_status(answer).await),
         };
         let wanted = |range: &ContentRange| {
             range.last + 1 == range.total && range.last - range.first < TAIL && (range.first == 0 || range.total > TAIL)
@@ -158,13 +163,13 @@ impl RangeReader<'_> {
     async fn fetch(&self, first: u64, last: u64) -> Result<Vec<u8>, SourceError> {
         let ask = Ask { range: Some(format!("bytes={first}-{last}")), if_range: self.strong.clone(), ..Ask::default() };
         let answer = self.source.get(&self.url, &ask).await?;
-        let all = answer.response.headers();
         match answer.response.status() {
             StatusCode::PARTIAL_CONTENT => {}
             StatusCode::OK | StatusCode::RANGE_NOT_SATISFIABLE => return Err(self.changed()),
-            _ => return Err(self.source.bad_status(&answer)),
+            _ => return Err(self.source.bad_status(answer).await),
         }
         self.source.refuse_encoded(&answer)?;
+        let all = answer.response.headers();
         let range = ContentRange { first, last, total: self.size };
         // After If-Range a server may leave out Last-Modified, but what it does say must be what it said before.
         let now = headers::validators(all);

@@ -1,8 +1,11 @@
 //! One request with its redirects. Followed by hand: only so is it certain that credentials, headers and the client
 //! certificate never reach another origin, that https never becomes http, and that the log tells the way.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::time::Duration;
 
+use percent_encoding::AsciiSet;
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_RANGE, LOCATION, RANGE,
@@ -11,11 +14,15 @@ use reqwest::{Response, StatusCode};
 use url::Url;
 
 use super::super::{SourceError, SourceErrorKind, Validators, shown};
+use super::content::{self, PAGE_LEN};
 use super::{Ended, HttpSource, classify, headers};
 use crate::config::settings::HttpAuth;
 use crate::stall::StallTimer;
 use crate::text;
 use crate::text::Text;
+
+/// How long the body of a refusal is waited for.
+const A_MOMENT: Duration = Duration::from_secs(5);
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +49,8 @@ impl HttpSource {
     pub(super) async fn get(&self, start: &Url, ask: &Ask) -> Result<Answer, SourceError> {
         let mut url = start.clone();
         let mut seen = HashSet::from([url.clone()]);
+        // That a server set on the way.
+        let mut cookie = None;
         for redirects in 0..=self.settings.max_redirects {
             let response = self.send(&url, ask).await?;
             if !is_redirect(response.status()) {
@@ -49,11 +58,16 @@ impl HttpSource {
                 return Ok(Answer { response, url, redirects, stall });
             }
             let next = self.next_url(&url, &response)?;
+            cookie = cookie.or_else(|| headers::cookie_name(response.headers()));
             if !seen.insert(next.clone()) {
-                return Err(redirect_error(
+                let error = redirect_error(
                     text!("redirect loop" / "boucle de redirections"),
                     format!("`{}` redirects to `{}` in a loop", shown(&url), shown(&next)),
-                ));
+                );
+                return Err(match cookie {
+                    Some(name) => error.with_hint(wants_cookie(&name)),
+                    None => error,
+                });
             }
             let anonymous = if self.is_own(&next) { "" } else { ", another host: without credentials" };
             tracing::info!("redirected to {}{anonymous}", shown(&next));
@@ -135,8 +149,8 @@ impl HttpSource {
     }
 
     fn next_url(&self, url: &Url, response: &Response) -> Result<Url, SourceError> {
-        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        let next = location.and_then(|location| url.join(location).ok());
+        let location = response.headers().get(LOCATION).map(|value| as_ascii(value.as_bytes()));
+        let next = location.and_then(|location| url.join(&location).ok());
         let Some(mut next) = next else {
             return Err(redirect_error(
                 text!("redirect to nowhere" / "redirection sans adresse"),
@@ -170,25 +184,43 @@ impl HttpSource {
         url.origin() == self.settings.url.origin()
     }
 
-    /// The error for an answer that is neither the file, nor a part of it, nor "unchanged".
-    pub(super) fn bad_status(&self, answer: &Answer) -> SourceError {
+    /// The error for an answer that is neither the file, nor a part of it, nor "unchanged"; with what its body says.
+    pub(super) async fn bad_status(&self, mut answer: Answer) -> SourceError {
         let credentials = self.settings.auth.is_some() || !self.settings.headers.is_empty();
-        classify::bad_status(answer.response.status(), answer.response.headers(), &answer.url, credentials)
+        let body = self.more_of_the_page(Vec::new(), &mut answer).await;
+        classify::bad_status(answer.response.status(), answer.response.headers(), &answer.url, credentials, &body)
     }
 
-    /// Refuses an answer whose bytes are not the file's own.
+    /// Refuses a part whose bytes are not the file's own.
     pub(super) fn refuse_encoded(&self, answer: &Answer) -> Result<(), SourceError> {
-        match headers::foreign_encoding(answer.response.headers()) {
+        match headers::coding(answer.response.headers()) {
             None => Ok(()),
-            Some(coding) => Err(SourceError::new(
-                SourceErrorKind::Encoded,
-                text!("sent with Content-Encoding" / "envoyé avec Content-Encoding"),
-                format!(
-                    "`{}` sent the zip with `Content-Encoding: {coding}`, although asked not to",
-                    shown(&answer.url)
-                ),
-            )),
+            Some(coding) => Err(encoded(&coding, &answer.url)),
         }
+    }
+
+    /// The error for an answer that begins like this, and not like a zip.
+    pub(super) fn not_a_zip(&self, answer: &Answer, head: &[u8]) -> SourceError {
+        match headers::coding(answer.response.headers()) {
+            Some(coding) if !head.is_empty() => encoded(&coding, &answer.url),
+            _ => content::not_a_zip(head, &shown(&answer.url)),
+        }
+    }
+
+    /// Reads on, as far as it goes within a moment, for a message that quotes the page.
+    pub(super) async fn more_of_the_page(&self, mut page: Vec<u8>, answer: &mut Answer) -> Vec<u8> {
+        let reading = async {
+            while page.len() < PAGE_LEN {
+                match self.piece(answer, 0, None).await {
+                    Ok(Some(bytes)) => page.extend_from_slice(&bytes),
+                    _ => break,
+                }
+            }
+        };
+        // What came until then is enough.
+        let _ = self.bounded(A_MOMENT, reading).await;
+        page.truncate(PAGE_LEN);
+        page
     }
 
     /// Refuses a zip that is larger than the configuration allows.
@@ -205,8 +237,32 @@ impl HttpSource {
     }
 }
 
+fn encoded(coding: &str, url: &Url) -> SourceError {
+    SourceError::new(
+        SourceErrorKind::Encoded,
+        text!("sent with Content-Encoding" / "envoyé avec Content-Encoding"),
+        format!("`{}` sent the zip with `Content-Encoding: {coding}`, although asked not to", shown(url)),
+    )
+}
+
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// An address as it has to be written (RFC 3986): many servers put the raw bytes of a file name into `Location`.
+fn as_ascii(location: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(location) {
+        // The parser of URLs knows where which characters have to be encoded.
+        Ok(location) => Cow::Borrowed(location),
+        Err(_) => percent_encoding::percent_encode(location, &AsciiSet::EMPTY).to_string().into(),
+    }
+}
+
+fn wants_cookie(name: &str) -> Text {
+    text!(
+        "the server sets the cookie `{name}` and expects it back, but this program keeps none: take its value from a browser, and set `headers = {{ Cookie = \"{name}=…\" }}` under `[source]`; better, have the export served without a cookie"
+            / "le serveur pose le cookie `{name}` et attend qu'on le lui rende, mais ce programme n'en garde pas : prenez sa valeur dans un navigateur et mettez `headers = {{ Cookie = \"{name}=…\" }}` dans `[source]` ; mieux, faites servir l'export sans cookie"
+    )
 }
 
 fn redirect_error(summary: Text, message: String) -> SourceError {

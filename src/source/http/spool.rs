@@ -15,7 +15,7 @@ use sha2::Digest as _;
 use url::Url;
 
 use super::super::{SourceError, Validators};
-use super::content::{END_LEN, MAGIC_LEN};
+use super::content::{self, END_LEN, LEAD_LEN, MAGIC_LEN};
 use crate::digest::Digest;
 
 /// What the bytes in the spool file are part of.
@@ -35,6 +35,17 @@ struct Meta {
     url_sha256: Digest,
     #[serde(flatten)]
     identity: Identity,
+}
+
+/// What is around a zip that does not end where its file does.
+#[derive(Debug, Default)]
+pub(super) struct Around {
+    /// Bytes before it.
+    pub before: u64,
+    /// Where it ends, if it does.
+    pub end: Option<u64>,
+    /// The first bytes behind it.
+    pub behind: Vec<u8>,
 }
 
 /// The spool file, open for writing at its end.
@@ -125,6 +136,26 @@ impl Spool {
         })();
         result.map_err(|error| SourceError::local(self.doing("read"), error))?;
         Ok(tail)
+    }
+
+    /// What stands before the zip and behind it, bytes, as far as that can be found out; and the first bytes behind it.
+    pub(super) fn around(&mut self) -> Result<Around, SourceError> {
+        let mut around = Around::default();
+        let len = self.received;
+        let result = (|| {
+            let mut head = Vec::new();
+            self.file.rewind()?;
+            Read::by_ref(&mut self.file).take(LEAD_LEN as u64).read_to_end(&mut head)?;
+            around.before = content::start_of_zip(&head).unwrap_or(0) as u64;
+            if let Some(end) = content::end_of_zip(&mut self.file, len)? {
+                around.end = Some(end);
+                self.file.seek(SeekFrom::Start(end))?;
+                Read::by_ref(&mut self.file).take(200).read_to_end(&mut around.behind)?;
+            }
+            self.file.seek(SeekFrom::Start(len))
+        })();
+        result.map_err(|error| SourceError::local(self.doing("read"), error))?;
+        Ok(around)
     }
 
     /// The download is whole: the file stays, the `.meta` goes.

@@ -387,10 +387,130 @@ fn a_zip_that_is_too_large_is_refused_when_announced_and_while_counted() {
 }
 
 #[test]
-fn a_content_encoding_is_refused() {
-    let bench = Bench::new(vec![reply("200 OK", &["Content-Encoding: gzip"], &zip(1, 100))]);
+fn a_content_encoding_is_judged_by_the_bytes() {
+    for nonsense in ["none", "None", "utf-8", "binary", "zip", "identity", "", "gzip"] {
+        let zip = zip(1, 100);
+        let headers = [format!("Content-Encoding: {nonsense}"), "Content-Length: 100".to_owned()];
+        let whole = reply("200 OK", &headers.each_ref().map(String::as_str), &zip);
+        assert_eq!(Bench::new(vec![whole]).brings(&zip), (0, 1), "{nonsense}");
+    }
+    let bench = Bench::new(vec![reply("200 OK", &["Content-Encoding: gzip"], b"\x1f\x8b\x08\0\0\0\0\0\0\x03")]);
     assert_eq!(bench.kind(), Kind::Encoded);
     assert_eq!(bench.server.asked().len(), 1);
+}
+
+#[test]
+fn a_space_before_the_colon_of_a_header_makes_no_difference() {
+    let zip = zip(1, 1000);
+    let answer = reply("200 OK", &["Content-Length : 1000", "ETag : \"1\""], &zip);
+    assert_eq!(Bench::new(vec![answer]).brings(&zip), (0, 1));
+}
+
+#[test]
+fn a_redirect_may_hold_the_raw_bytes_of_a_file_name() {
+    for (location, path) in [
+        ("/exports/donn\u{e9}es.zip".as_bytes(), "/exports/donn%c3%a9es.zip"),
+        (&b"/exports/donn\xe9es.zip?a=b%20c"[..], "/exports/donn%e9es.zip?a=b%20c"),
+        ("/exports/un export.zip".as_bytes(), "/exports/un%20export.zip"),
+    ] {
+        let zip = zip(1, 100);
+        let bench = Bench::new(vec![redirect_raw(location), whole("\"1\"", &zip)]);
+        assert_eq!(bench.brings(&zip), (0, 1));
+        assert!(
+            bench.server.asked()[1].starts_with(&format!("get {path} http/1.1\r\n")),
+            "{}",
+            bench.server.asked()[1]
+        );
+    }
+}
+
+fn redirect_raw(location: &[u8]) -> Reply {
+    let mark = "LOCATION";
+    let mut answer = redirect(mark);
+    answer.replace(mark.as_bytes(), location);
+    answer
+}
+
+#[test]
+fn a_redirect_to_itself_that_sets_a_cookie_is_told_with_what_to_send() {
+    let headers = ["Location: /dump.zip", "Set-Cookie: SESSID=top-secret; Path=/", "Content-Length: 0"];
+    let error = Bench::new(vec![reply("302 Found", &headers, b"")]).fetch().unwrap_err();
+    let hint = error.hint().unwrap();
+    assert_eq!(error.kind, Kind::Redirect);
+    for words in [&hint.en, &hint.fr] {
+        assert!(words.contains("headers = { Cookie = \"SESSID=…\" }") && !words.contains("top-secret"), "{words}");
+    }
+}
+
+#[test]
+fn a_202_is_waited_for_as_long_as_the_server_says_and_its_body_is_quoted() {
+    let zip = zip(1, 100);
+    let body = br#"{"status":"building","message":"the export is being built"}"#;
+    let not_yet = || reply("202 Accepted", &["Retry-After: 0", "Content-Type: application/json"], body);
+    assert_eq!(Bench::new(vec![not_yet(), not_yet(), whole("\"1\"", &zip)]).brings(&zip), (0, 3));
+    let mut bench = Bench::new(vec![not_yet()]);
+    bench.settings.retries = 0;
+    let error = bench.fetch().unwrap_err();
+    assert!(error.to_string().ends_with("answered `202 Accepted`: `the export is being built`"), "{error}");
+    assert!(error.hint().unwrap().en.contains("still making the file"));
+}
+
+#[test]
+fn the_body_of_a_refusal_is_quoted_and_one_that_never_comes_is_not_waited_for() {
+    let xml = b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
+    let error = Bench::new(vec![reply("403 Forbidden", &[], xml)]).fetch().unwrap_err();
+    assert!(error.to_string().ends_with("answered `403 Forbidden`: `Request has expired`"), "{error}");
+    assert_eq!(error.summary().en, "403 Forbidden");
+    let mut bench = Bench::new(vec![reply("404 Not Found", &["Content-Length: 100"], b"no").then_silence()]);
+    bench.settings.stall_timeout = Duration::from_millis(200);
+    let error = bench.fetch().unwrap_err();
+    assert!(error.to_string().ends_with("answered `404 Not Found`: `no`"), "{error}");
+}
+
+#[test]
+fn what_a_script_prints_before_the_zip_makes_no_difference_unless_it_costs_the_end() {
+    let good = zip(1, 10_000);
+    for before in [&b"\n\n\n"[..], b"\xef\xbb\xbf", b"PK00", &[b' '; 4000]] {
+        let bytes = [before, &good].concat();
+        assert_eq!(Bench::new(vec![whole("\"1\"", &bytes)]).brings(&bytes), (0, 1));
+        // In small pieces, too.
+        let dripped = whole("\"1\"", &bytes).drip(bytes.len() - 1, Duration::ZERO);
+        assert_eq!(Bench::new(vec![dripped]).brings(&bytes), (0, 1));
+    }
+    let mut cut = [b"\n\n\n", &good[..]].concat();
+    cut.truncate(good.len());
+    let error = Bench::new(vec![whole("\"1\"", &cut)]).fetch().unwrap_err();
+    assert_eq!(error.kind, Kind::Truncated);
+    assert!(error.to_string().starts_with("3 bytes stand before the zip of"), "{error}");
+    assert!(error.hint().unwrap().en.contains("`Content-Length` is that of the zip alone"));
+}
+
+#[test]
+fn what_a_script_prints_after_the_zip_is_told_with_where_the_zip_ends() {
+    use std::io::Write as _;
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    writer.start_file("dump.sql", zip::write::SimpleFileOptions::default()).unwrap();
+    writer.write_all(b"SELECT 1;").unwrap();
+    let zip = writer.finish().unwrap().into_inner();
+    let toolbar = [&b"\n<div id=\"debug\">0.02 s</div>"[..], &[b'x'; 100_800]].concat();
+    let bytes = [&zip[..], &toolbar].concat();
+    let error = Bench::new(vec![whole("\"1\"", &bytes)]).fetch().unwrap_err();
+    assert_eq!(error.kind, Kind::Trailing);
+    let told = format!("ends at byte {}, and {} bytes follow it, beginning with `<div id=", zip.len(), toolbar.len());
+    assert!(error.to_string().contains(&told), "{error}");
+    assert!(error.hint().unwrap().fr.contains("juste après le zip"));
+}
+
+#[test]
+fn a_suffix_that_is_longer_than_the_file_may_be_refused() {
+    let zip = zip(1, 100);
+    let refused = reply("416 Range Not Satisfiable", &["Content-Range: bytes */100"], b"");
+    let bench = Bench::new(vec![refused, part("\"1\"", &zip, 0, 99)]);
+    let source = bench.source();
+    let mut all = Vec::new();
+    source.ranges().unwrap().read_to_end(&mut all).unwrap();
+    assert_eq!(all, zip);
+    assert!(bench.server.asked()[1].contains("range: bytes=0-65535\r\n"));
 }
 
 #[test]
