@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::destination;
+use super::{destination, timezone};
+use crate::text;
+use crate::text::{MAX_NAME_CHARS, Text, quote};
 
 /// The surroundings that a configuration is read in.
 pub(super) struct Environment {
@@ -39,7 +41,9 @@ impl Environment {
             system_config: PathBuf::from("/etc/archive/archive.toml"),
             is_root: uid.is_root(),
             account_home: home_of(&passwd, uid.as_raw()),
-            machine_zone: iana_time_zone::get_timezone().ok(),
+            machine_zone: iana_time_zone::get_timezone()
+                .ok()
+                .or_else(|| timezone::zone_of_file(Path::new("/etc/localtime")).map(|zone| zone.name().to_owned())),
             command_timeout: Duration::from_secs(30),
             missing_types: destination::missing_types(),
         }
@@ -72,14 +76,36 @@ impl Environment {
         state.map(|state| state.join("archive").join(job))
     }
 
-    /// The machine's time zone: `$TZ`, else what the system is set to, else `None`.
-    pub(super) fn default_zone(&self) -> Option<Tz> {
-        let variable = self.variable("TZ").and_then(|value| value.to_str()).and_then(|value| {
-            let name = value.trim_start_matches(':');
-            name.rsplit_once("zoneinfo/").map_or(name, |(_, name)| name).parse().ok()
-        });
-        variable.or_else(|| self.machine_zone.as_deref()?.parse().ok())
+    /// The time zone unless the file names one, UTC if there is no better, and then what to say about that.
+    pub(super) fn default_zone(&self) -> (Tz, Option<Text>) {
+        let machine = self.machine_zone.as_deref().and_then(|name| name.parse().ok());
+        // Empty is a value here, that of UTC.
+        let Some(value) = self.variables.get("TZ") else {
+            return match machine {
+                Some(zone) => (zone, None),
+                None => (Tz::UTC, Some(unknown_machine_zone())),
+            };
+        };
+        let value = value.to_string_lossy();
+        match timezone::zone_of(&value, machine) {
+            Some(zone) => (zone, None),
+            None => (Tz::UTC, Some(unknown_zone(&quote(&value, MAX_NAME_CHARS)))),
+        }
     }
+}
+
+fn unknown_machine_zone() -> Text {
+    text!(
+        "this machine's time zone is unknown, so dates are in UTC: add `timezone` to the config"
+            / "le fuseau horaire de cette machine est inconnu, les dates sont donc en UTC : ajoutez `timezone` à la configuration"
+    )
+}
+
+fn unknown_zone(value: &str) -> Text {
+    text!(
+        "the variable `TZ` is `{value}`, which is no time zone known here, so dates are in UTC: add for example `timezone = \"Europe/Paris\"` to the config"
+            / "la variable `TZ` vaut `{value}`, qui n'est pas un fuseau horaire connu, les dates sont donc en UTC : ajoutez par exemple `timezone = \"Europe/Paris\"` à la configuration"
+    )
 }
 
 /// The home directory of a user, from the text of `/etc/passwd`.
@@ -127,10 +153,12 @@ mod tests {
     #[test]
     fn the_zone_is_the_variables_then_the_machines() {
         let zone = |tz: &str| environment(&[("TZ", tz)]).default_zone();
-        assert_eq!(zone("America/Montreal"), Some(Tz::America__Montreal));
-        assert_eq!(zone(":/usr/share/zoneinfo/Asia/Tokyo"), Some(Tz::Asia__Tokyo));
-        assert_eq!(zone(":Europe/Berlin"), Some(Tz::Europe__Berlin));
-        assert_eq!(zone("nonsense"), Some(Tz::Europe__Zurich));
-        assert_eq!(zone(""), Some(Tz::Europe__Zurich));
+        assert_eq!(zone("America/Montreal"), (Tz::America__Montreal, None));
+        assert_eq!(zone(":/etc/localtime"), (Tz::Europe__Zurich, None));
+        assert_eq!(zone(""), (Tz::UTC, None));
+        assert_eq!(environment(&[]).default_zone(), (Tz::Europe__Zurich, None));
+        let (utc, doubt) = zone("nonsense");
+        assert_eq!(utc, Tz::UTC);
+        assert!(doubt.unwrap().en.starts_with("the variable `TZ` is `nonsense`"));
     }
 }

@@ -6,6 +6,7 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::reader::{Item, Table};
 use super::schema;
+use crate::text::Text;
 
 /// A job's or a destination's name: it becomes part of file names.
 pub(super) fn name(item: &Item<'_>) -> Option<String> {
@@ -46,14 +47,13 @@ pub(super) fn host(item: &Item<'_>) -> Option<String> {
     None
 }
 
-/// `timezone`, or the machine's; the flag says that nobody knows the machine's and UTC stands in.
-pub(super) fn timezone(table: &Table<'_>) -> (Tz, bool) {
-    let machine = table.context.environment.default_zone();
-    let default = (machine.unwrap_or(Tz::UTC), machine.is_none());
+/// `timezone`, or the machine's; with what to say if that is not known and UTC stands in.
+pub(super) fn timezone(table: &Table<'_>) -> (Tz, Option<Text>) {
+    let default = table.context.environment.default_zone();
     let Some(item) = table.item("timezone") else { return default };
-    let Some(text) = item.string() else { return (default.0, false) };
+    let Some(text) = item.string() else { return (default.0, None) };
     match text.parse() {
-        Ok(zone) => (zone, false),
+        Ok(zone) => (zone, None),
         Err(_) => {
             let names = TZ_VARIANTS.iter().map(|zone| zone.name());
             let city = |zone: &str| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(&text));
@@ -61,7 +61,7 @@ pub(super) fn timezone(table: &Table<'_>) -> (Tz, bool) {
             let help =
                 near.map_or("write for example `Europe/Paris`".to_owned(), |near| format!("did you mean `{near}`?"));
             item.problem(format!("`{text}` is not a time zone"), Some(help));
-            (default.0, false)
+            (default.0, None)
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
+mod timezone;
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
@@ -270,7 +271,7 @@ fn interpret(context: &Context<'_>, entries: &DeTable<'_>, path: &Path) -> (Opti
     let root = Table::root(context, entries);
     root.finish();
     let name = root.required("name", "\"boutique\"").and_then(|item| job::name(&item));
-    let (timezone, zone_is_a_guess) = job::timezone(&root);
+    let (timezone, zone_doubt) = job::timezone(&root);
     let work_dir = job::work_dir(&root, name.as_deref());
     let parallel_uploads = root.boolean("parallel_uploads", true);
     let finished = |table: &Table<'_>| table.finish();
@@ -305,12 +306,7 @@ fn interpret(context: &Context<'_>, entries: &DeTable<'_>, path: &Path) -> (Opti
         mail: mail.clone(),
     };
     let mut warnings: Vec<Text> = readable_by_others(context, path).into_iter().collect();
-    if zone_is_a_guess {
-        warnings.push(text!(
-            "this machine's time zone is unknown, so dates are in UTC: add `timezone` to the config" /
-            "le fuseau horaire de cette machine est inconnu, les dates sont donc en UTC : ajoutez `timezone` à la configuration"
-        ));
-    }
+    warnings.extend(zone_doubt);
     let settings = || {
         Some(Settings {
             config_path: path.to_owned(),
