@@ -14,6 +14,9 @@ use crate::digest::Digest;
 use crate::dump::DumpScanner;
 use crate::interrupt::Interrupt;
 
+/// The longest name or extended header (GNU tar's `L` and `K`, PAX), bytes: a name in a zip has 65,535 at most.
+const EXTENSION_MAX: u64 = 1 << 20;
+
 /// What an archive holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiveContent {
@@ -41,7 +44,8 @@ pub fn read_archive(
     };
     let (reader, mut writer) = io::pipe().map_err(pipe)?;
     thread::scope(|scope| {
-        let decoding = scope.spawn(move || decode(reader, dump));
+        let scanner = DumpScanner::new(dump.complete.clone(), dump.volatile_lines.clone());
+        let decoding = scope.spawn(move || decode(reader, scanner));
         let mut hasher = Sha256::new();
         let mut seen = 0;
         let mut decoder_gone = false;
@@ -69,16 +73,28 @@ pub fn read_archive(
 }
 
 /// The fingerprint and the size of the one file in a `.tgz`.
-fn decode(reader: impl Read, dump: &DumpSettings) -> io::Result<(Digest, u64)> {
+fn decode(reader: impl Read, scanner: DumpScanner) -> io::Result<(Digest, u64)> {
     let mut archive = tar::Archive::new(GzDecoder::new(reader));
+    let mut scanner = Some(scanner);
     let mut found = None;
     let mut block = vec![0; 256 * 1024];
-    for entry in archive.entries()? {
+    // Raw: the library would read a long name or an extended header into memory, as long as it says that it is.
+    for entry in archive.entries()?.raw(true) {
         let mut entry = entry?;
-        if found.is_some() {
-            return Err(io::Error::other("it holds more than one file"));
+        let kind = entry.header().entry_type();
+        if kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions()
+        {
+            if entry.size() > EXTENSION_MAX {
+                return Err(io::Error::other(format!("it has a name or an extended header of {} bytes", entry.size())));
+            }
+            continue;
         }
-        let mut scanner = DumpScanner::new(dump.complete.clone(), dump.volatile_lines.clone());
+        let Some(mut scanner) = scanner.take() else {
+            return Err(io::Error::other("it holds more than one file"));
+        };
         loop {
             match entry.read(&mut block)? {
                 0 => break,
@@ -91,4 +107,48 @@ fn decode(reader: impl Read, dump: &DumpSettings) -> io::Result<(Digest, u64)> {
     // To the last byte: the CRC-32 at the end of the gzip member is part of the proof.
     io::copy(&mut archive.into_inner(), &mut io::sink())?;
     found.ok_or_else(|| io::Error::other("it is empty"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::{Complete, VolatileLines};
+    use crate::tgz::{TarMember, compress};
+
+    fn read(tgz: &[u8]) -> io::Result<(Digest, u64)> {
+        decode(tgz, DumpScanner::new(Complete::Auto, VolatileLines::Auto))
+    }
+
+    fn gzipped(tar: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(1));
+        encoder.write_all(tar).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn an_archive_of_ours_is_read_whatever_the_length_of_its_name() {
+        let mut fingerprints = Vec::new();
+        for name in ["boutique.sql".to_owned(), format!("{}.sql", "long/".repeat(300))] {
+            let mut tgz = Vec::new();
+            let member = TarMember { name, size_bytes: 9, mtime_unix: 0 };
+            compress(&mut tgz, &member, 6, &mut &b"SELECT 1;"[..]).unwrap();
+            let (fingerprint, bytes) = read(&tgz).unwrap();
+            assert_eq!(bytes, 9);
+            fingerprints.push(fingerprint);
+        }
+        assert_eq!(fingerprints[0], fingerprints[1]);
+    }
+
+    #[test]
+    fn a_name_or_an_extended_header_of_gigabytes_is_not_read() {
+        for kind in [b'L', b'K', b'x', b'g'] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::new(kind));
+            header.set_size(4 << 30);
+            header.set_cksum();
+            let tar = [&header.as_bytes()[..], &vec![b'x'; 1 << 20]].concat();
+            let error = read(&gzipped(&tar)).unwrap_err();
+            assert_eq!(error.to_string(), "it has a name or an extended header of 4294967296 bytes");
+        }
+    }
 }
