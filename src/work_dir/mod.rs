@@ -29,10 +29,8 @@ impl WorkDir {
         for dir in [root.to_owned(), work_dir.spool(), work_dir.outbox()] {
             make_private_dir(&dir).map_err(|error| in_path(error, "create", &dir))?;
         }
-        let probe = work_dir.root.join(".writable");
-        create_private(&probe)
-            .and_then(|_| fs::remove_file(&probe))
-            .map_err(|error| in_path(error, "write in", root))?;
+        // Without a name, or with one of its own: several runs may start at the same moment.
+        tempfile::tempfile_in(root).map_err(|error| in_path(error, "write in", root))?;
         Ok(work_dir)
     }
 
@@ -145,6 +143,17 @@ mod tests {
         }
         replace(&work_dir.state_file(), b"{}").unwrap();
         assert_eq!(fs::metadata(work_dir.state_file()).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn several_may_prepare_it_at_the_same_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let prepare = || (0..200).try_for_each(|_| WorkDir::prepare(dir.path()).map(drop));
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(prepare)).collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+        });
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -99,15 +99,13 @@ fn check_state(settings: &Settings, work_dir: &WorkDir, list: &mut Checklist<'_>
 
 fn check_log_dir(settings: &Settings, list: &mut Checklist<'_>) {
     let dir = settings.log.dir.display();
-    let probe = settings.log.dir.join(".writable");
     let written = DirBuilder::new()
         .recursive(true)
         .mode(0o750)
         .create(&settings.log.dir)
-        .and_then(|()| std::fs::write(&probe, ""))
-        .and_then(|()| std::fs::remove_file(&probe));
+        .and_then(|()| tempfile::tempfile_in(&settings.log.dir));
     match written {
-        Ok(()) => list.ok("log", format!("`{dir}`")),
+        Ok(_) => list.ok("log", format!("`{dir}`")),
         Err(error) => list.warn(
             "log",
             format!("cannot write in `{dir}`: {error}"),
