@@ -97,10 +97,12 @@ impl<'n, 'scope, 'a: 'scope, 'r> Night<'n, 'scope, 'a, 'r> {
             }
             break;
         }
-        // What was verified is packed; what was not is worthless. An unfinished download has been left by `download`.
+        // What was verified is packed; what could not be is worthless, unless there was no time to look. An unfinished download
+        // has been left by `download`.
         let is_verified = obtained.is_some_and(|obtained| obtained.verified.is_some());
-        if is_verified || self.recorder.failures.iter().any(|failure| failure.step == Step::Verify) {
-            let _ = std::fs::remove_file(spool_file(&self.held.work_dir));
+        let is_refused = self.recorder.failures.iter().any(|failure| failure.step == Step::Verify);
+        if is_verified || (is_refused && !self.cx.is_interrupted()) {
+            crate::source::discard(&spool_file(&self.held.work_dir));
         }
         self.threads.finish()
     }
@@ -134,7 +136,7 @@ impl<'n, 'scope, 'a: 'scope, 'r> Night<'n, 'scope, 'a, 'r> {
         // Pieces of two versions may have met although the server said they were one.
         tracing::warn!("the zip was put together from several attempts; fetching it once more from zero");
         self.recorder.failures.pop();
-        let _ = std::fs::remove_file(spool_file(&self.held.work_dir));
+        crate::source::discard(&spool_file(&self.held.work_dir));
         let (content, source) = self.download(None)?;
         self.facts.source = Some(source);
         match content {

@@ -14,7 +14,7 @@ use url::Url;
 
 pub use crate::http::shown;
 pub use error::{SourceError, SourceErrorKind};
-pub use http::{HttpSource, RangeReader};
+pub use http::{HttpSource, RangeReader, discard};
 
 /// What a server says to recognise a file's version by (RFC 9110 §8.8); stored, and shown to it again next night.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -45,8 +45,8 @@ struct Learned {
 impl HttpSource {
     /// Downloads the zip into `spool`, which then holds exactly the zip, mode 0600.
     ///
-    /// With `previous` the server is asked whether anything changed since. A file `<spool>.meta` lies beside an unfinished
-    /// download, so that another call (or run) can continue it; after success there is none. What cannot be continued is
+    /// With `previous` the server is asked whether anything changed since. A file `<spool>.meta` lies beside what can be
+    /// continued, so that another call (or run) can do so; a whole file takes one byte. [`discard`] removes both. What cannot be continued is
     /// removed on failure. Attempts, waits and redirects are logged; `progress` is told about every piece.
     ///
     /// The bytes are proven to be as many as announced, to start like a zip and to end like one; nothing more.
@@ -152,7 +152,6 @@ impl HttpSource {
                 }
                 Ok(Got::All { validators, url: final_url }) => {
                     let size_bytes = spool.received();
-                    spool.complete()?;
                     let (resumed, attempts) = (learned.resumed, attempts.made);
                     return Ok(Fetched::Zip { size_bytes, validators, resumed, attempts, final_url });
                 }

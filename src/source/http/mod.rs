@@ -31,6 +31,7 @@ use crate::http::{Ended, authority, bounded};
 use crate::interrupt::{Interrupt, is_time_limit};
 
 pub use ranges::RangeReader;
+pub use spool::discard;
 
 /// A zip behind a URL. It must not be used from inside an async runtime.
 pub struct HttpSource {

@@ -1,7 +1,8 @@
 //! The spool file: the bytes that have arrived, and beside it a small `.meta` that says what they are part of, so that a
 //! later attempt, or the next run, can go on instead of starting anew.
 //!
-//! The `.meta` exists only while the bytes belong to it: it is removed before the first byte of another version is written.
+//! The `.meta` exists only while the bytes belong to it: it is removed before the first byte of another version is written. It
+//! stays beside a whole file, too, so that a run that is stopped before it has read it need not download it again.
 //! Nothing is synchronised: what a power cut tears is found by the zip's checksums, and then fetched from zero.
 
 use std::fs::{self, File, OpenOptions};
@@ -158,15 +159,9 @@ impl Spool {
         Ok(around)
     }
 
-    /// The download is whole: the file stays, the `.meta` goes.
-    pub(super) fn complete(self) -> Result<(), SourceError> {
-        remove(&self.meta_path).map_err(|error| SourceError::local(self.doing("finish"), error))
-    }
-
     /// The download is not needed, or worthless: both files go. That this may fail too is of no interest then.
     pub(super) fn discard(self) {
-        let _ = remove(&self.meta_path);
-        let _ = remove(&self.path);
+        discard(&self.path);
     }
 
     /// The download failed half way: what can be continued stays, everything else goes.
@@ -211,6 +206,12 @@ fn leftover(path: &Path, meta_path: &Path, url: Digest) -> io::Result<Option<(Fi
     file.set_len(received)?;
     file.seek(SeekFrom::Start(received))?;
     Ok(Some((file, received, meta.identity)))
+}
+
+/// Removes a spool file and what lies beside it. That this may fail is of no interest to who does not need them any more.
+pub fn discard(path: &Path) {
+    let _ = remove(&meta_path(path));
+    let _ = remove(path);
 }
 
 fn meta_path(path: &Path) -> PathBuf {
