@@ -69,7 +69,8 @@ impl std::fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 impl Interrupt {
-    /// Starts to listen for SIGINT and SIGTERM.
+    /// Starts to listen for SIGINT, SIGTERM and SIGHUP. One that is ignored stays ignored: by that `nohup`, and shells for what
+    /// they put into the background, say that it is not meant for this process (POSIX.1-2024, XCU 2.12).
     ///
     /// # Errors
     /// When the operating system refuses the handlers.
@@ -78,7 +79,8 @@ impl Interrupt {
         // A terminal that was closed ends a run as orderly as a SIGTERM.
         let signals =
             [(SIGINT, ExitCode::Interrupted), (SIGTERM, ExitCode::Terminated), (SIGHUP, ExitCode::Terminated)];
-        for (signal, code) in signals {
+        let ignored = ignored();
+        for (signal, code) in signals.into_iter().filter(|(signal, _)| ignored & 1 << (signal - 1) == 0) {
             let again = Arc::new(AtomicBool::new(false));
             // Order matters: the shutdown looks at `again` before the next handler sets it.
             signal_hook::flag::register_conditional_shutdown(signal, i32::from(code.code()), Arc::clone(&again))?;
@@ -142,6 +144,13 @@ impl Interrupt {
             (None, _) => Ok(()),
         }
     }
+}
+
+/// The signals that this process ignores, one bit each, the lowest for signal 1 (proc_pid_status(5)).
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -312,6 +312,41 @@ fn stopped(suite: &mut Suite) {
         });
     }
 
+    for (signal, name) in [(Signal::HUP, "HUP"), (Signal::INT, "INT")] {
+        suite.case(format!("here::{name}_that_was_ignored_at_the_start_stays_ignored"), &[Need::Faketime], move || {
+            let mut job = Job::new();
+            job.source_keys = "retries = 1\nstall_timeout = \"1s\"\n".to_owned();
+            let dump = Dump::new(1).size(2_000_000).text();
+            job.publish(&dump);
+            job.source.script(ZIP, [Behaviour::StallAfter(200_000), Behaviour::Serve]);
+            let spooled = || fs::metadata(job.path("work/spool/source.zip")).is_ok_and(|file| file.len() > 100_000);
+            let done = job.command(RUN).at(FIRST).ignoring(name).run_and_kill(signal, spooled);
+            ensure!(done.code == 0, "{done}\n{}", job.log());
+            ensure!(Job::unpacked(&job.path("nas/20261120.tgz")) == dump, "another content");
+            Ok(())
+        });
+    }
+
+    suite.case("here::ctrl_c_while_verifying_keeps_the_download", &[Need::Faketime], || {
+        let mut job = Job::new();
+        // Zeros: a small zip that takes its time to be read.
+        let mut dump = b"-- ".to_vec();
+        dump.resize(600_000_000, b'x');
+        dump.extend_from_slice(b"\nSELECT 1;\n");
+        job.archive = "compression = 1\n".to_owned();
+        job.publish(&dump);
+        let verifying = || job.path("work/log").exists() && job.log().contains("received ");
+        let done = job.command(RUN).at(FIRST).run_and_kill(Signal::INT, verifying);
+        ensure!(done.code == 130, "{done}");
+        says(&done.stderr, &["interrupted during verify"])?;
+        let before = job.source.body_bytes_sent();
+        let done = job.command(RUN).at("2026-11-20 02:00:00").run();
+        ensure!(done.code == 0, "{done}\n{}", job.log());
+        ensure!(job.source.body_bytes_sent() == before + 1, "downloaded again: {:?}", job.source.requests());
+        ensure!(Job::names(&job.path("work/spool")).is_empty(), "{:?}", Job::names(&job.path("work/spool")));
+        Ok(())
+    });
+
     suite.case("here::sigterm_while_packing_leaves_no_draft", &[Need::Faketime], || {
         let mut job = Job::new();
         job.archive = "compression = 9\n".to_owned();

@@ -108,6 +108,14 @@ impl Archive {
             .env("NO_FAKE_STAT", "1")
     }
 
+    /// Starts it with a signal ignored (`HUP`), as `nohup` does.
+    pub fn ignoring(mut self, signal: &str) -> Self {
+        let script = format!("trap '' {signal}; exec \"$0\" \"$@\"");
+        let program = std::mem::replace(&mut self.program, "/bin/sh".into());
+        self.args.splice(..0, ["-c".into(), script.into(), program.into()]);
+        self
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Done {
         self.start().wait()
