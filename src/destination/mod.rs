@@ -243,7 +243,8 @@ pub trait Destination: Send {
     /// that only a part of it is.
     ///
     /// # Errors
-    /// `Auth`, `PermissionDenied` and `NoSpace` are permanent; `Unreachable` is worth a retry.
+    /// `Auth`, `PermissionDenied` and `NoSpace` are permanent; `Unreachable` is worth a retry. With an `offset` that the server
+    /// does not accept, [`DestinationError::resume_refused`] is true.
     fn put(&mut self, name: &str, source: &mut dyn Source, offset: u64) -> Result<(), DestinationError>;
 
     /// Shortens `name` to its first `bytes` bytes after a [`put`](Destination::put) whose error said that only these are certain;
@@ -348,13 +349,15 @@ pub struct DestinationError {
     /// Boxed, so that results stay small.
     hint: Option<Box<Text>>,
     certain_bytes: Option<u64>,
+    refuses_resume: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl DestinationError {
     /// An error that says what was being done to what, and why it failed.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        DestinationError { kind, message: message.into(), hint: None, certain_bytes: None, source: None }
+        let message = message.into();
+        DestinationError { kind, message, hint: None, certain_bytes: None, refuses_resume: false, source: None }
     }
 
     /// The same with the error that was its cause.
@@ -378,6 +381,23 @@ impl DestinationError {
     /// How much of what a failed [`Destination::put`] left is a beginning of what was sent; `None`: all of it.
     pub fn certain_bytes(&self) -> Option<u64> {
         self.certain_bytes
+    }
+
+    /// The same, of a [`Destination::put`] that the server does not let go on from its offset, where the kind does not tell (an FTP
+    /// server that answers `451` to REST).
+    pub fn refusing_resume(mut self) -> Self {
+        self.refuses_resume = true;
+        self
+    }
+
+    /// Of a failed [`Destination::put`] from an offset above 0: whether beginning again may succeed. Any failure counts that
+    /// is final and is about this file, as servers have many words for it.
+    pub fn resume_refused(&self) -> bool {
+        let about_the_file = matches!(
+            self.kind,
+            ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::PermissionDenied | ErrorKind::Other
+        );
+        self.refuses_resume || about_the_file
     }
 
     /// A few words for the subject of a mail: of a network error its root, `Connection refused`, else the error's own.
