@@ -24,6 +24,7 @@ pub mod rsyncd;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod samba;
+pub mod sftp_servers;
 pub mod smtp;
 pub mod ssh_keys;
 pub mod sshd;

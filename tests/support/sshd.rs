@@ -62,6 +62,7 @@ pub struct Builder {
     host_keys: Vec<KeyType>,
     denied_requests: Vec<String>,
     small_disk_bytes: Option<u64>,
+    sftp: String,
     more: String,
 }
 
@@ -112,6 +113,12 @@ impl Builder {
         self
     }
 
+    /// The command behind the subsystem `sftp`, instead of `internal-sftp`.
+    pub fn sftp(mut self, command: &str) -> Self {
+        self.sftp = command.to_owned();
+        self
+    }
+
     /// Adds a file system of this size: see [`Sshd::small`]. Needs [`Need::Tmpfs`](super::harness::Need::Tmpfs).
     pub fn small_disk(mut self, bytes: u64) -> Self {
         self.small_disk_bytes = Some(bytes);
@@ -156,6 +163,7 @@ impl Sshd {
             host_keys: vec![KeyType::Ed25519],
             denied_requests: Vec::new(),
             small_disk_bytes: None,
+            sftp: "internal-sftp".to_owned(),
             more: String::new(),
         }
     }
@@ -398,7 +406,7 @@ impl Sshd {
             text.push_str("PerSourcePenalties no\n");
         }
         let denied = settings.denied_requests.join(",");
-        let sftp = if denied.is_empty() { "internal-sftp".to_owned() } else { format!("internal-sftp -P {denied}") };
+        let sftp = if denied.is_empty() { settings.sftp.clone() } else { format!("{} -P {denied}", settings.sftp) };
         text.push_str(&format!("Subsystem sftp {sftp}\n{}", settings.more));
         let users = if settings.accounts { format!("{} {}", accounts::SHELL, accounts::CHROOT) } else { own_user() };
         text.push_str(&format!("AllowUsers {users}\n"));
