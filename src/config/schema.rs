@@ -125,6 +125,7 @@ pub(super) const TABLES: &[TableKeys] = &[
             "known_hosts",
             "path",
             "connections",
+            "server_checksum",
         ],
     ),
     keys(

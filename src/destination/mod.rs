@@ -14,6 +14,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use self::learnt::Learnt;
 use crate::config::settings::{DestinationSettings, Protocol};
 use crate::digest::Digest;
 use crate::error::Hinted;
@@ -29,6 +30,7 @@ mod feed;
 pub mod ftp;
 #[cfg(any(feature = "s3", feature = "webdav"))]
 mod http;
+mod learnt;
 pub mod limits;
 pub mod local;
 pub mod memory;
@@ -44,6 +46,7 @@ pub mod sftp;
 #[cfg(feature = "smb")]
 pub mod smb;
 pub mod throttle;
+mod upload;
 #[cfg(feature = "webdav")]
 pub mod webdav;
 
@@ -60,8 +63,8 @@ pub fn connect(
     interrupt: &Interrupt,
 ) -> Result<Box<dyn Destination>, DestinationError> {
     let opener = {
-        let (settings, interrupt) = (settings.clone(), interrupt.clone());
-        move || open(&settings, &interrupt)
+        let (settings, interrupt, learnt) = (settings.clone(), interrupt.clone(), Learnt::default());
+        move || open(&settings, &interrupt, &learnt)
     };
     let retrying = retry::Retrying::connect(opener, settings.retries, interrupt)?;
     Ok(match settings.bandwidth_limit {
@@ -78,10 +81,14 @@ pub fn location(settings: &DestinationSettings) -> String {
 }
 
 /// One attempt at connecting, without any wrapper: the line where a protocol is registered.
-fn open(settings: &DestinationSettings, interrupt: &Interrupt) -> Result<Box<dyn Destination>, DestinationError> {
+fn open(
+    settings: &DestinationSettings,
+    interrupt: &Interrupt,
+    learnt: &Learnt,
+) -> Result<Box<dyn Destination>, DestinationError> {
     #[allow(unused_variables, reason = "where no protocol speaks over a network")]
-    let (timeouts, interrupt) =
-        (Timeouts { connect: settings.connect_timeout, stall: settings.stall_timeout }, interrupt);
+    let (timeouts, interrupt, learnt) =
+        (Timeouts { connect: settings.connect_timeout, stall: settings.stall_timeout }, interrupt, learnt);
     Ok(match &settings.protocol {
         Protocol::Local(local) => Box::new(local::LocalDestination::open(local)?),
         #[cfg(feature = "ftp")]
@@ -95,7 +102,7 @@ fn open(settings: &DestinationSettings, interrupt: &Interrupt) -> Result<Box<dyn
         #[cfg(feature = "s3")]
         Protocol::S3(s3) => Box::new(s3::S3Destination::open(s3, timeouts, interrupt)?),
         #[cfg(feature = "sftp")]
-        Protocol::Sftp(sftp) => Box::new(sftp::SftpDestination::open(sftp, timeouts, interrupt)?),
+        Protocol::Sftp(sftp) => Box::new(sftp::SftpDestination::open(sftp, timeouts, interrupt, learnt)?),
         #[cfg(feature = "smb")]
         Protocol::Smb(smb) => Box::new(smb::SmbDestination::open(smb, timeouts, interrupt)?),
         #[cfg(feature = "webdav")]
@@ -246,6 +253,20 @@ pub trait Destination: Send {
     /// `Auth`, `PermissionDenied` and `NoSpace` are permanent; `Unreachable` is worth a retry. With an `offset` that the server
     /// does not accept, [`DestinationError::resume_refused`] is true.
     fn put(&mut self, name: &str, source: &mut dyn Source, offset: u64) -> Result<(), DestinationError>;
+
+    /// Whether the last [`put`](Destination::put) that succeeded wrote the file from its beginning to its end, in order: only then does
+    /// its size tell anything about its content.
+    fn wrote_straight(&self) -> bool {
+        true
+    }
+
+    /// Writes in the plainest way from now on, and over further connections too: a copy turned out not to be what was sent.
+    fn write_plainly(&mut self) {}
+
+    /// The bytes that a test file must have to be written in the way of an archive; 0 if any will do.
+    fn probe_bytes(&mut self) -> u64 {
+        0
+    }
 
     /// Shortens `name` to its first `bytes` bytes after a [`put`](Destination::put) whose error said that only these are certain;
     /// tells how many a further `put` may go on from, 0 where files cannot be shortened.

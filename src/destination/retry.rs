@@ -1,4 +1,4 @@
-//! Patience around any destination: what can pass is tried again on a new connection, what cannot is not.
+//! Retries around any destination: what can pass is tried again on a new connection, what cannot is not.
 //!
 //! Only [`ErrorKind::Unreachable`] is retried, up to `retries` times in a row, after 1 s, 2 s, 4 s … 60 s, each with jitter so
 //! that many jobs do not knock at the same moment. A transfer goes on from where it was; one that moves forward between two
@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::clock::{Clock, SystemClock, pause};
+use super::upload::Upload;
 use super::{Capabilities, Destination, DestinationError, Entry, ErrorKind, Sink, Source};
 use crate::digest::Digest;
 use crate::error::Hinted as _;
@@ -20,7 +21,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// What a transfer must have moved for its earlier failures to be forgotten.
-const PROGRESS_BYTES: u64 = 1 << 20;
+pub(super) const PROGRESS_BYTES: u64 = 1 << 20;
 
 type Connector = dyn FnMut() -> Result<Box<dyn Destination>, DestinationError> + Send;
 
@@ -35,6 +36,10 @@ pub struct Retrying {
     clock: Arc<dyn Clock>,
     /// The last file that was written, and its bytes.
     written: Option<(String, u64)>,
+    /// See [`Destination::wrote_straight`].
+    wrote_straight: bool,
+    /// The server has refused to let an upload go on: it is not asked again.
+    resume_refused: bool,
 }
 
 impl Retrying {
@@ -64,6 +69,8 @@ impl Retrying {
             interrupt: interrupt.clone(),
             clock,
             written: None,
+            wrote_straight: true,
+            resume_refused: false,
         };
         (retrying.location, retrying.unsettled_bytes) = retrying
             .attempt("connecting", |destination, _| Ok((destination.location(), destination.unsettled_bytes())))?;
@@ -146,7 +153,8 @@ impl Destination for Retrying {
     fn capabilities(&mut self) -> Capabilities {
         let asked = self.attempt("asking what the server can do", |destination, _| Ok(destination.capabilities()));
         // Nothing is promised by a server that cannot be reached; the next operation will say why.
-        asked.unwrap_or(Capabilities::NONE)
+        let able = asked.unwrap_or(Capabilities::NONE);
+        Capabilities { resume: able.resume && !self.resume_refused, ..able }
     }
 
     fn explore(&mut self) -> Capabilities {
@@ -163,46 +171,34 @@ impl Destination for Retrying {
     }
 
     fn put(&mut self, name: &str, source: &mut dyn Source, offset: u64) -> Result<(), DestinationError> {
-        // From here on a file of that name holds our bytes or none.
-        let mut ours = offset > 0;
-        let mut reached = offset;
-        // What the last attempt may have left beyond this has holes.
-        let mut certain = None;
-        let put = self.attempt(&format!("uploading `{name}`"), |destination, failures| {
-            let start = match (destination.capabilities().resume, ours) {
-                (false, _) => 0,
-                (true, false) => {
-                    // What an older file holds must not be taken for the beginning of this one after a failure; and whoever
-                    // may still be writing to it does so elsewhere.
-                    destination.remove(name)?;
-                    ours = true;
-                    0
-                }
-                (true, true) if *failures == 0 => offset,
-                (true, true) => match destination.stat(name)? {
-                    Some(entry) if entry.is_file => {
-                        let held = match certain {
-                            Some(bytes) if bytes < entry.size => destination.keep_beginning(name, bytes)?,
-                            _ => entry.size,
-                        };
-                        if held >= reached + PROGRESS_BYTES {
-                            *failures = 0;
-                        }
-                        if (reached..=source.len_bytes()).contains(&held) { held } else { 0 }
-                    }
-                    _ => 0,
-                },
-            };
-            reached = start;
-            certain = None;
-            let put = destination.put(name, source, start);
-            if let Err(error) = &put {
-                certain = error.certain_bytes();
-            }
-            put
-        });
-        self.written = put.is_ok().then(|| (name.to_owned(), source.len_bytes()));
+        if offset > 0 && self.resume_refused {
+            let message = format!("the server does not let the upload of `{name}` go on at byte {offset}");
+            return Err(DestinationError::new(ErrorKind::Other, message).refusing_resume());
+        }
+        let len_bytes = source.len_bytes();
+        let mut upload = Upload::new(name, source, offset, self.resume_refused);
+        let put =
+            self.attempt(&format!("uploading `{name}`"), |destination, failures| upload.attempt(destination, failures));
+        self.wrote_straight = upload.is_straight;
+        self.resume_refused |= upload.resume_refused;
+        self.written = put.is_ok().then(|| (name.to_owned(), len_bytes));
         put
+    }
+
+    fn wrote_straight(&self) -> bool {
+        self.wrote_straight
+    }
+
+    fn write_plainly(&mut self) {
+        // A server that cannot be reached is told by the next operation.
+        let _ = self.attempt("going on", |destination, _| {
+            destination.write_plainly();
+            Ok(())
+        });
+    }
+
+    fn probe_bytes(&mut self) -> u64 {
+        self.attempt("asking how archives are written", |destination, _| Ok(destination.probe_bytes())).unwrap_or(0)
     }
 
     fn keep_beginning(&mut self, name: &str, bytes: u64) -> Result<u64, DestinationError> {

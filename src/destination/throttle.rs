@@ -52,6 +52,18 @@ impl<D: Destination> Destination for Throttled<D> {
         self.inner.put(name, &mut SlowSource { source, bucket: &mut self.bucket }, offset)
     }
 
+    fn wrote_straight(&self) -> bool {
+        self.inner.wrote_straight()
+    }
+
+    fn write_plainly(&mut self) {
+        self.inner.write_plainly();
+    }
+
+    fn probe_bytes(&mut self) -> u64 {
+        self.inner.probe_bytes()
+    }
+
     fn keep_beginning(&mut self, name: &str, bytes: u64) -> Result<u64, DestinationError> {
         self.inner.keep_beginning(name, bytes)
     }

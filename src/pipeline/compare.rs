@@ -217,7 +217,7 @@ impl Comparing<'_> {
             return Ok(Some("size and time are as they were when it was verified"));
         }
         let publisher = self.publisher(verify, &interrupt);
-        let held = match publisher.holds(session, published.name.as_str(), published.sha256) {
+        let held = match publisher.holds(session, published.name.as_str(), published.bytes, published.sha256) {
             Err(error) if is_about_the_file(&error) => {
                 tracing::warn!("`{}` cannot be read: {error}", published.name);
                 None

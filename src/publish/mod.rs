@@ -118,7 +118,7 @@ impl Publisher<'_> {
         )))
     }
 
-    /// Compares a file there with the archive: by the server's checksum, else by reading it back.
+    /// Compares a file there with what it should hold: by the server's checksum, else by reading it back, no further than `bytes`.
     ///
     /// # Errors
     /// Whatever the destination said.
@@ -126,6 +126,7 @@ impl Publisher<'_> {
         &self,
         destination: &mut dyn Destination,
         name: &str,
+        bytes: u64,
         sha256: Digest,
     ) -> Result<Option<VerifiedBy>, DestinationError> {
         match destination.checksum(name)? {
@@ -137,12 +138,21 @@ impl Publisher<'_> {
             }
             None => {}
         }
-        let mut hasher = Sha256::new();
-        destination.get(name, 0, &mut |bytes| {
+        let (mut hasher, mut reached) = (Sha256::new(), 0_u64);
+        let got = destination.get(name, 0, &mut |read| {
             self.interrupt.check()?;
-            hasher.update(bytes);
+            reached = reached.saturating_add(read.len() as u64);
+            if reached > bytes {
+                return Err(io::Error::other("more bytes came than were expected"));
+            }
+            hasher.update(read);
             Ok(())
-        })?;
+        });
+        if reached > bytes {
+            tracing::warn!("`{name}` goes on after the {bytes} bytes that it should have");
+            return Ok(None);
+        }
+        got?;
         Ok((Digest(hasher.finalize().into()) == sha256).then_some(VerifiedBy::ReadBack))
     }
 
@@ -162,7 +172,7 @@ impl Publisher<'_> {
             return Ok(Look::Other);
         }
         // The size alone would never do here: another night's content may well have it.
-        Ok(self.holds(destination, name.as_str(), archive.sha256)?.map_or(Look::Other, Look::Same))
+        Ok(self.holds(destination, name.as_str(), archive.bytes, archive.sha256)?.map_or(Look::Other, Look::Same))
     }
 
     /// Uploads under the temporary name, verifies, renames.
@@ -211,7 +221,7 @@ impl Publisher<'_> {
                 Err(error) if error.kind == ErrorKind::AlreadyExists => return Ok(Placed::Taken),
                 Err(error) => return Err(error),
             }
-            if let Some(verified_by) = self.verify(destination, archive, name.as_str())? {
+            if let Some(verified_by) = self.verify(destination, archive, name.as_str(), true)? {
                 return Ok(Placed::Verified(verified_by));
             }
             destination.remove(name.as_str())?;
@@ -234,20 +244,37 @@ impl Publisher<'_> {
         listing.retain(|entry| entry.name != part);
         for attempt in 1.. {
             let mut source = ArchiveFile::open(archive, self.interrupt, self.progress)?;
-            destination.put(part, &mut source, offset)?;
-            match self.verify(destination, archive, part)? {
-                Some(verified_by) => return Ok(verified_by),
-                None => {
-                    destination.remove(part)?;
-                    if attempt == 2 {
-                        break;
-                    }
-                    tracing::warn!("the copy at `{part}` differs from what was sent; removed, sending once more");
-                    offset = 0;
-                }
+            let mut put = destination.put(part, &mut source, offset);
+            if offset > 0
+                && let Err(error) = &put
+                && error.resume_refused()
+            {
+                tracing::warn!("`{part}` could not be gone on with, all of it is sent again: {error}");
+                self.remove_or_say(destination, part);
+                offset = 0;
+                put = destination.put(part, &mut source, 0);
             }
+            put?;
+            let is_straight = offset == 0 && destination.wrote_straight();
+            if let Some(verified_by) = self.verify(destination, archive, part, is_straight)? {
+                return Ok(verified_by);
+            }
+            destination.write_plainly();
+            self.remove_or_say(destination, part);
+            if attempt == 2 {
+                break;
+            }
+            tracing::warn!("the copy at `{part}` differs from what was sent, sending once more");
+            offset = 0;
         }
         Err(differs_twice(archive))
+    }
+
+    /// Removes a file of ours that is of no use; where an account may not delete, what is sent next overwrites it.
+    fn remove_or_say(&self, destination: &mut dyn Destination, part: &str) {
+        if let Err(error) = destination.remove(part) {
+            tracing::warn!("could not remove `{part}`: {error}");
+        }
     }
 
     /// How much of our own leftover can be kept: a true beginning of the archive, or nothing.
@@ -262,8 +289,15 @@ impl Publisher<'_> {
         if !entry.is_file || entry.size == 0 || entry.size > archive.bytes || !destination.capabilities().resume {
             return Ok(0);
         }
-        if self.begins(destination, archive, part, entry.size)? {
-            return Ok(entry.size);
+        match self.begins(destination, archive, part, entry.size) {
+            Ok(true) => return Ok(entry.size),
+            Ok(false) => {}
+            // One that this account may write and not read.
+            Err(error) if error.resume_refused() => {
+                tracing::info!("`{part}` cannot be compared, all of it is sent again: {error}");
+                return Ok(0);
+            }
+            Err(error) => return Err(error),
         }
         // Whoever wrote it may have been cut off with gaps near the end.
         let settled = entry.size.saturating_sub(destination.unsettled_bytes());
@@ -282,7 +316,7 @@ impl Publisher<'_> {
         bytes: u64,
     ) -> Result<bool, DestinationError> {
         let beginning = local_digest(archive.path, bytes).map_err(local)?;
-        let holds = self.holds(destination, part, beginning)?.is_some();
+        let holds = self.holds(destination, part, bytes, beginning)?.is_some();
         if holds {
             tracing::info!("`{part}` holds the first {bytes} bytes already; going on from there");
         }
@@ -294,11 +328,13 @@ impl Publisher<'_> {
         destination: &mut dyn Destination,
         archive: &Publication<'_>,
         part: &str,
+        is_straight: bool,
     ) -> Result<Option<VerifiedBy>, DestinationError> {
         match self.verify {
             // Without the right size, `put` would have failed.
-            Verify::Size => Ok(Some(VerifiedBy::Size)),
-            Verify::Checksum => self.holds(destination, part, archive.sha256),
+            Verify::Size if is_straight => Ok(Some(VerifiedBy::Size)),
+            // The size proves nothing of a file that was written in several pieces.
+            Verify::Size | Verify::Checksum => self.holds(destination, part, archive.bytes, archive.sha256),
         }
     }
 
@@ -397,14 +433,11 @@ enum Look {
 }
 
 fn differs_twice(archive: &Publication<'_>) -> DestinationError {
-    DestinationError::new(
-        ErrorKind::Other,
-        format!("the copy of `{}` differs from what was sent, twice; it was removed", archive.name),
-    )
-    .with_hint(text!(
-        "check the server's disk and memory: it does not give back what it was given"
-            / "vérifiez le disque et la mémoire du serveur : il ne rend pas ce qu'il a reçu"
-    ))
+    DestinationError::new(ErrorKind::Other, format!("the copy of `{}` differs from what was sent, twice", archive.name))
+        .with_hint(text!(
+            "check the server's disk and memory: it does not give back what it was given"
+                / "vérifiez le disque et la mémoire du serveur : il ne rend pas ce qu'il a reçu"
+        ))
 }
 
 fn local(error: io::Error) -> DestinationError {

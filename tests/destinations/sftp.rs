@@ -97,7 +97,8 @@ impl Sftp {
             auth: vec![auth],
             host_key: HostKey::Fingerprints(vec![sshd.fingerprint()]),
             path: at.remote,
-            connections: 1,
+            connections: None,
+            server_checksum: true,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! `connections = 4`: one temporary file is written over several connections, and whatever happens to them, no archive ever
 //! has a hole.
 //!
-//! Most cases use `verify = "size"`: with checksums, a hole would be found and mended, and the test would see nothing of it.
+//! A hole would be found by the checksum and mended, and the test would see nothing of it: so the log is looked at as well.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +62,10 @@ impl Setup {
         let names = Job::names(&self.place.local);
         ensure!(names == [NAME, "20261120.tgz.sha256"], "{names:?}\n{}", self.job.log());
         ensure!(Job::unpacked(&self.place.local.join(NAME)) == self.dump, "another content\n{}", self.job.log());
+        let log = self.job.log();
+        for words in ["differs from what was sent", "is not what was sent", "all of it is sent again"] {
+            ensure!(!log.contains(words), "it was mended:\n{log}");
+        }
         Ok(())
     }
 
@@ -98,9 +103,53 @@ pub fn cases(suite: &mut Suite) {
         Ok(())
     });
 
+    suite.case("connections::one_connection_is_one_channel", NEEDS, || {
+        for keys in ["connections = 1\n", "verify = \"size\"\n"] {
+            let setup = Setup::at(Sshd::builder().start(), keys);
+            let done = setup.job.night(NIGHT);
+            ensure!(done.code == 0, "{done}\n{}\n{}", setup.job.log(), setup.server.log());
+            setup.is_published()?;
+            ensure!(!setup.job.log().contains("channels: "), "{}", setup.job.log());
+        }
+        Ok(())
+    });
+
+    suite.case("connections::a_server_that_bears_one_channel_only_gets_one", NEEDS, || {
+        // Every SFTP server but the first refuses to write.
+        let dir = tempfile::tempdir()?;
+        let script = dir.path().join("sftp-server");
+        let first = dir.path().join("first");
+        fs::write(
+            &script,
+            format!(
+                "#!/bin/sh\nserver=/usr/lib/openssh/sftp-server\nmkdir '{}' 2>/dev/null && exec $server || exec $server -P write\n",
+                first.display()
+            ),
+        )?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+        let setup = Setup::at(Sshd::builder().sftp(&script.display().to_string()).start(), "");
+        let done = setup.job.night(NIGHT);
+        ensure!(done.code == 0, "{done}\n{}\n{}", setup.job.log(), setup.server.log());
+        ensure!(setup.job.log().contains("trying one"), "nothing was refused:\n{}", setup.job.log());
+        setup.is_published()
+    });
+
+    suite.case("connections::a_check_writes_in_the_way_of_an_archive", NEEDS, || {
+        for (keys, least, most) in [("", 9 << 20, 12 << 20), ("connections = 1\n", 0, 1 << 20)] {
+            let setup = Setup::at(Sshd::builder().start(), keys);
+            let checked = setup.job.command(&["check", "--config", "archive.toml"]).run();
+            let lines = format!("{}{}", checked.stdout, checked.stderr);
+            ensure!(lines.contains("deleted a test file"), "{lines}");
+            let sent = setup.proxy.bytes_up();
+            ensure!((least..most).contains(&sent), "{sent} bytes were sent");
+            ensure!(Job::names(&setup.place.local).is_empty(), "{:?}", Job::names(&setup.place.local));
+        }
+        Ok(())
+    });
+
     // Every packet is half sent for a while, which keeps the other channels from sending: they must not pass for dead.
     suite.case("connections::a_slow_line_is_no_stall", NEEDS, || {
-        let mut setup = Setup::at(Sshd::builder().start(), "verify = \"size\"\n");
+        let mut setup = Setup::at(Sshd::builder().start(), "");
         setup.job.destinations = setup.job.destinations.replace("stall_timeout = \"5s\"", "stall_timeout = \"1s\"");
         setup.job.publish(&setup.dump[..9_000_000]);
         setup.proxy.set_rate(600_000);
@@ -113,7 +162,7 @@ pub fn cases(suite: &mut Suite) {
 
     // OpenSSH demands new keys after a gigabyte; in between, a packet of one channel may be half sent.
     suite.case("connections::new_keys_are_agreed_on_while_three_channels_are_at_work", NEEDS, || {
-        for keys in ["verify = \"size\"\n", "connections = 4\nverify = \"size\"\n"] {
+        for keys in ["", "connections = 4\n"] {
             let setup = Setup::at(Sshd::builder().config("RekeyLimit 3M").start(), keys);
             let done = setup.job.night(NIGHT);
             ensure!(done.code == 0, "{done}\n{}\n{}", setup.job.log(), setup.server.log());
@@ -139,7 +188,7 @@ pub fn cases(suite: &mut Suite) {
     });
 
     suite.case("connections::a_long_way_at_full_speed", NEEDS, || {
-        let setup = Setup::new("verify = \"size\"\n");
+        let setup = Setup::new("");
         setup.proxy.set_delay(Duration::from_millis(15));
         let done = setup.job.night(NIGHT);
         ensure!(done.code == 0, "{done}\n{}", setup.job.log());
@@ -165,7 +214,7 @@ pub fn cases(suite: &mut Suite) {
     });
 
     suite.case("connections::all_are_cut_and_the_upload_goes_on_behind_the_first_gap", NEEDS, || {
-        let setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n")).patiently();
+        let setup = Setup::new(SLOWLY).patiently();
         let running = setup.job.command(&["run", "--config", "archive.toml"]).at(NIGHT).start();
         wait::until("most of it", || setup.proxy.bytes_up() > 28_000_000);
         setup.proxy.cut_all();
@@ -178,7 +227,7 @@ pub fn cases(suite: &mut Suite) {
     });
 
     suite.case("connections::all_are_cut_while_one_is_far_behind_and_the_gap_is_filled", NEEDS, || {
-        let setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n")).patiently();
+        let setup = Setup::new(SLOWLY).patiently();
         setup.proxy.next(Plan::pass());
         setup.proxy.next(Plan::pass().up(Fault::StallAfter(1_000_000)));
         let running = setup.job.command(&["run", "--config", "archive.toml"]).at(NIGHT).start();
@@ -191,7 +240,7 @@ pub fn cases(suite: &mut Suite) {
     });
 
     suite.case("connections::one_that_is_cut_ends_the_attempt_and_leaves_no_hole", NEEDS, || {
-        let setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n")).patiently();
+        let setup = Setup::new(SLOWLY).patiently();
         for plan in [Plan::pass(), Plan::pass(), Plan::pass().up(Fault::ResetAfter(3_000_000))] {
             setup.proxy.next(plan);
         }
@@ -202,7 +251,7 @@ pub fn cases(suite: &mut Suite) {
     });
 
     suite.case("connections::one_that_stalls_ends_the_attempt", NEEDS, || {
-        let mut setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n")).patiently();
+        let mut setup = Setup::new(SLOWLY).patiently();
         setup.job.destinations = setup.job.destinations.replace("stall_timeout = \"5s\"", "stall_timeout = \"1s\"");
         for plan in [Plan::pass(), Plan::pass().up(Fault::StallAfter(2_000_000))] {
             setup.proxy.next(plan);
@@ -214,7 +263,7 @@ pub fn cases(suite: &mut Suite) {
     });
 
     suite.case("connections::an_interruption_leaves_a_beginning_that_the_next_night_goes_on_from", NEEDS, || {
-        let mut setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n"));
+        let mut setup = Setup::new(SLOWLY);
         let run = setup.job.command(&["run", "--config", "archive.toml"]).at(NIGHT);
         let done = run.run_and_kill(Signal::TERM, || setup.proxy.bytes_up() > 20_000_000);
         ensure!(done.code == 143, "{done}\n{}", setup.job.log());
@@ -229,7 +278,7 @@ pub fn cases(suite: &mut Suite) {
     });
 
     suite.case("connections::what_a_killed_run_left_is_not_taken_for_a_beginning", NEEDS, || {
-        let mut setup = Setup::new(&format!("{SLOWLY}verify = \"size\"\n"));
+        let mut setup = Setup::new(SLOWLY);
         // One connection is far behind the others when the run dies: the file has a hole.
         setup.proxy.next(Plan::pass());
         setup.proxy.next(Plan::pass().up(Fault::StallAfter(1_000_000)));

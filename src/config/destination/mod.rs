@@ -42,7 +42,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<DestinationSettings> {
     if let Some(name) = &name {
         table.rename(format!("destination[{name}]"));
     }
-    let protocol = match table.required("type", "\"sftp\"").and_then(|item| protocol_type(&item)) {
+    let mut protocol = match table.required("type", "\"sftp\"").and_then(|item| protocol_type(&item)) {
         Some("ftp") => {
             table.set_variant("ftp");
             ftp::read_ftp(table).map(Protocol::Ftp)
@@ -82,6 +82,10 @@ pub(super) fn read(table: &Table<'_>) -> Option<DestinationSettings> {
         _ => None,
     };
     let verify = table.choice("verify", &[("checksum", Verify::Checksum), ("size", Verify::Size)], Verify::Checksum);
+    if let (Verify::Size, Some(Protocol::Sftp(sftp))) = (verify, &mut protocol) {
+        // The size proves nothing of a file that was written over several channels.
+        sftp.connections.get_or_insert(1);
+    }
     let bandwidth_limit = table.item("bandwidth_limit").and_then(|item| item.parse(bandwidth));
     let connect_timeout = table.duration("connect_timeout", Duration::from_secs(15));
     let stall_timeout = table.duration("stall_timeout", Duration::from_secs(60));

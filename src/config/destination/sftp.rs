@@ -21,8 +21,11 @@ pub struct SftpSettings {
     pub host_key: HostKey,
     /// `path`: of the directory; absolute, or relative to the account's home.
     pub path: String,
-    /// `connections`: over how many a large archive is written at the same time.
-    pub connections: u32,
+    /// `connections`: over how many a large archive is written at the same time; with 1 also over one channel only, and without
+    /// the key over several channels of one connection where the server bears that.
+    pub connections: Option<u32>,
+    /// `server_checksum`: whether the account is asked for a shell that computes checksums.
+    pub server_checksum: bool,
 }
 
 /// One way to log in over SSH.
@@ -101,7 +104,8 @@ pub(super) fn read(table: &Table<'_>) -> Option<SftpSettings> {
     let port = table.integer("port", 1..=65535).unwrap_or(22) as u16;
     let auth = ssh_auth(table);
     let host_key = host_key(table);
-    let connections = table.integer("connections", 1..=16).unwrap_or(1);
+    let connections = table.integer("connections", 1..=16);
+    let server_checksum = table.boolean("server_checksum", true);
     Some(SftpSettings {
         host: host?,
         port,
@@ -110,6 +114,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<SftpSettings> {
         host_key: host_key?,
         path: path?,
         connections,
+        server_checksum,
     })
 }
 

@@ -101,6 +101,7 @@ fn the_reference_config_loads_and_its_commented_values_are_the_defaults() {
             "zip_password",
             "passphrase",
             "password",
+            "connections",
             "bandwidth_limit",
             "keep_weekly",
             "keep_yearly",

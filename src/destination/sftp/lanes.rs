@@ -31,6 +31,8 @@ const RUN: usize = 16 * REQUEST_BYTES;
 const CHANNELS: u32 = 3;
 /// A channel must be worth the round trips that it costs.
 const WORTH_BYTES: u64 = 4 << 20;
+/// The smallest file that is worth more than one channel.
+pub(super) const LEAST_BYTES: u64 = 2 * WORTH_BYTES;
 /// How far one channel may be ahead of another: more than what is on its way anyway, so that only a stall is waited for.
 pub(super) const SPAN_BYTES: u64 = 32 << 20;
 /// The longest sleep between two looks at the interrupt.
@@ -76,13 +78,16 @@ impl<'a> Lines<'a> {
 
 /// Whether a file of that size may have been written over more than one.
 pub(super) fn are_worth(bytes: u64) -> bool {
-    spread(bytes, 1).is_some()
+    bytes >= LEAST_BYTES
 }
 
-/// Channels of the first connection, and connections beside it.
-fn spread(bytes: u64, connections: u32) -> Option<(u32, u32)> {
+/// Channels of the first connection, and connections beside it; `None` for one channel and no further connection.
+fn spread(bytes: u64, connections: Option<u32>) -> Option<(u32, u32)> {
+    if !are_worth(bytes) || connections == Some(1) {
+        return None;
+    }
     let worth = u32::try_from(bytes / WORTH_BYTES).unwrap_or(u32::MAX);
-    (worth > 1).then_some((worth.min(CHANNELS), worth.min(connections).saturating_sub(1)))
+    Some((worth.min(CHANNELS), worth.min(connections.unwrap_or(1)).saturating_sub(1)))
 }
 
 /// Writes what `feed` has, from `offset` on, into the file at `path`, which exists and which `flusher` flushes now and then.
@@ -368,13 +373,14 @@ mod tests {
 
     #[test]
     fn a_small_file_takes_the_channel_that_is_there_and_a_large_one_all_it_may() {
-        assert_eq!([0, 90, (8 << 20) - 1].map(|bytes| spread(bytes, 4)), [None; 3]);
+        assert_eq!([0, 90, (8 << 20) - 1].map(|bytes| spread(bytes, Some(4))), [None; 3]);
+        assert_eq!(spread(1 << 40, Some(1)), None);
         assert_eq!(
-            [8 << 20, 12 << 20, 1 << 40].map(|bytes| spread(bytes, 1)),
+            [8 << 20, 12 << 20, 1 << 40].map(|bytes| spread(bytes, None)),
             [Some((2, 0)), Some((3, 0)), Some((3, 0))]
         );
         assert_eq!(
-            [8 << 20, 12 << 20, 1 << 40].map(|bytes| spread(bytes, 4)),
+            [8 << 20, 12 << 20, 1 << 40].map(|bytes| spread(bytes, Some(4))),
             [Some((2, 1)), Some((3, 2)), Some((3, 3))]
         );
     }

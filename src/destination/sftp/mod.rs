@@ -5,6 +5,7 @@
 //! - `lanes` writes one file over several channels and connections, each a `lane` that speaks in `packets` of its own.
 
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ssh2::{ErrorCode, FileStat, OpenFlags, OpenType, RenameFlags, Sftp};
@@ -14,6 +15,7 @@ use self::flusher::Flusher;
 use self::lanes::{Closing, Lines, Trouble};
 use self::link::Link;
 use super::feed::Feed;
+use super::learnt::Learnt;
 use super::{Capabilities, Destination, DestinationError, Entry, ErrorKind, Sink, Source, Timeouts, check_name};
 use crate::config::settings::SftpSettings;
 use crate::digest::Digest;
@@ -46,7 +48,10 @@ pub struct SftpDestination {
     /// For further connections.
     settings: SftpSettings,
     timeouts: Timeouts,
+    learnt: Learnt,
     is_openssh: bool,
+    /// The last file that was written went over one channel, from its beginning to its end.
+    wrote_straight: bool,
     /// Whether the account has a shell with `sha256sum`; found out when first asked.
     shell: Option<bool>,
     /// Whether the server tells its free space; found out when first asked.
@@ -60,7 +65,12 @@ impl SftpDestination {
     ///
     /// # Errors
     /// `Untrusted` before any credential was sent, `Auth`, `Unreachable`, `PermissionDenied`.
-    pub fn open(settings: &SftpSettings, timeouts: Timeouts, interrupt: &Interrupt) -> Result<Self, DestinationError> {
+    pub(super) fn open(
+        settings: &SftpSettings,
+        timeouts: Timeouts,
+        interrupt: &Interrupt,
+        learnt: &Learnt,
+    ) -> Result<Self, DestinationError> {
         let link = host_key::connect_to_trusted(&settings.server(), timeouts.connect, interrupt)?;
         auth::log_in(&link, settings)?;
         link.set_limit(timeouts.stall);
@@ -73,7 +83,7 @@ impl SftpDestination {
                 false => error,
             }
         })?;
-        let is_openssh = link.session.banner().is_some_and(|banner| banner.contains("OpenSSH"));
+        let is_openssh = link.session.banner().is_some_and(|banner| banner.starts_with("SSH-2.0-OpenSSH"));
         let directory = directory::ensure(&link, &sftp, &settings.path, &location)?;
         Ok(SftpDestination {
             sftp,
@@ -82,8 +92,10 @@ impl SftpDestination {
             location,
             settings: settings.clone(),
             timeouts,
+            learnt: learnt.clone(),
             is_openssh,
-            shell: None,
+            wrote_straight: true,
+            shell: (!settings.server_checksum || learnt.avoids_commands()).then_some(false),
             tells_space: None,
             some_file: None,
         })
@@ -120,27 +132,44 @@ impl SftpDestination {
         if let Some(known) = self.shell {
             return Ok(known);
         }
-        let answer = exec::run(&self.link, "sha256sum", exec::PROBE_LIMIT)?;
+        let answer = self.command("sha256sum", exec::PROBE_LIMIT)?;
         let able = answer.is_some_and(|answer| exec::digest_of(&answer, "-").is_some());
         tracing::debug!("`{}`: {}", self.location, if able { "has a shell" } else { "has no shell" });
         self.shell = Some(able);
         Ok(able)
     }
 
-    /// If the file may have gaps, `certain` is kept at the number of bytes from the beginning that are there without one.
+    /// Runs a command; a connection that is lost over it is remembered, as some servers hang up on whoever asks for one.
+    fn command(&self, command: &str, limit: Duration) -> Result<Option<String>, Wire> {
+        exec::run(&self.link, command, limit).inspect_err(|wire| {
+            if wire.kind() == ErrorKind::Unreachable {
+                self.learnt.lost_over_a_command(self.shell.is_none());
+            }
+        })
+    }
+
+    /// Whether a file of so many bytes is written over several channels. Only OpenSSH is known to bear that: other servers mix up
+    /// the packets of two channels, take writes in order only, or show a file when its handle is closed.
+    fn spreads(&self, bytes: u64) -> Option<Lines<'_>> {
+        if !self.is_openssh || self.learnt.writes_plainly() {
+            return None;
+        }
+        Lines::worth(bytes, &self.settings, self.timeouts, self.link.interrupt())
+    }
+
     fn write(
         &self,
         name: &str,
         source: &mut dyn Source,
         offset: u64,
-        certain: &mut Option<u64>,
+        writing: &mut Writing,
     ) -> Result<(), DestinationError> {
         let what = || self.what("write", name);
         let path = self.path_of(name)?;
         let len_bytes = source.len_bytes();
         let mut feed = Feed::start(source, offset)?;
         // Whoever was cut off before may still be writing.
-        *certain = Some(offset);
+        writing.certain = Some(offset);
         let flags = match offset {
             0 => OpenFlags::WRITE | OpenFlags::TRUNCATE,
             _ => OpenFlags::WRITE,
@@ -154,24 +183,25 @@ impl SftpDestination {
             if held_bytes != Some(offset) {
                 let held = held_bytes.map_or("an unknown number of".to_owned(), |held| held.to_string());
                 // Of several channels that were cut, the server may go on for a moment with what it had received.
-                let late = lanes::are_worth(len_bytes) && held_bytes.is_some_and(|held| held > offset);
+                let late =
+                    self.is_openssh && lanes::are_worth(len_bytes) && held_bytes.is_some_and(|held| held > offset);
                 let kind = if late { ErrorKind::Unreachable } else { ErrorKind::Other };
                 return Err(DestinationError::new(kind, what())
                     .caused_by(format!("it was to go on at byte {offset}, the file has {held} bytes")));
             }
         }
-        let lines = Lines::worth(feed.left(), &self.settings, self.timeouts, self.link.interrupt());
+        let lines = self.spreads(feed.left());
         let mut flusher = Flusher::new(&self.link, &mut file, self.is_openssh, offset);
         let closing = match lines {
-            Some(lines) => self.write_over(&lines, &mut flusher, &path, &mut feed, offset, certain, &what)?,
+            Some(lines) => self.write_over(&lines, &mut flusher, &path, &mut feed, offset, writing, &what)?,
             None => None,
         };
         if closing.is_none() {
-            *certain = None;
+            writing.certain = None;
             transfer::send(&self.link, flusher.file, &mut feed, offset, &what)?;
         }
         feed.finish()?;
-        *certain = None;
+        writing.certain = None;
         flusher.flush().map_err(|wire| wire.during(what()))?;
         if let Some(closing) = closing {
             closing.finish();
@@ -196,13 +226,14 @@ impl SftpDestination {
         path: &'a str,
         feed: &mut Feed<'_>,
         offset: u64,
-        certain: &mut Option<u64>,
+        writing: &mut Writing,
         what: &dyn Fn() -> String,
     ) -> Result<Option<Closing<'a>>, DestinationError> {
         let len_bytes = offset + feed.left();
         let mut reached = offset;
         let sent = lanes::send(&self.link, lines, path, flusher, feed, offset, &mut reached);
-        *certain = Some(reached);
+        writing.certain = Some(reached);
+        writing.over_several = !matches!(sent, Err(Trouble::NoChannel));
         let error = match sent {
             Ok(closing) => return Ok(Some(closing)),
             Err(Trouble::NoChannel) => return Ok(None),
@@ -220,7 +251,7 @@ impl SftpDestination {
             Err(wire) => {
                 tracing::debug!("`{path}` cannot be cut to its first {reached} bytes, so it is removed: {wire}");
                 let _ = self.link.run(|| self.sftp.unlink(Path::new(path)));
-                *certain = Some(0);
+                writing.certain = Some(0);
             }
         }
         Err(error)
@@ -298,20 +329,49 @@ impl Destination for SftpDestination {
     }
 
     fn put(&mut self, name: &str, source: &mut dyn Source, offset: u64) -> Result<(), DestinationError> {
-        let mut certain = None;
-        let written = self.write(name, source, offset, &mut certain);
-        written.map_err(|error| match certain {
+        let mut writing = Writing::default();
+        let mut written = self.write(name, source, offset, &mut writing);
+        if writing.over_several
+            && let Err(error) = &written
+            && error.kind != ErrorKind::Local
+        {
+            self.learnt.write_plainly();
+            // Final, and not for want of space: perhaps for the several channels.
+            if offset == 0 && error.resume_refused() {
+                tracing::warn!("`{name}` could not be written over several channels, trying one: {error}");
+                writing = Writing::default();
+                written = self.write(name, source, 0, &mut writing);
+            }
+        }
+        self.wrote_straight = offset == 0 && !writing.over_several;
+        written.map_err(|error| match writing.certain {
             Some(bytes) => error.keeping(bytes),
             None => error,
         })
     }
 
+    fn wrote_straight(&self) -> bool {
+        self.wrote_straight
+    }
+
+    fn write_plainly(&mut self) {
+        self.learnt.write_plainly();
+    }
+
+    fn probe_bytes(&mut self) -> u64 {
+        self.spreads(lanes::LEAST_BYTES).map_or(0, |_| lanes::LEAST_BYTES)
+    }
+
     fn unsettled_bytes(&self) -> u64 {
-        lanes::SPAN_BYTES
+        if self.is_openssh { lanes::SPAN_BYTES } else { 0 }
     }
 
     fn keep_beginning(&mut self, name: &str, bytes: u64) -> Result<u64, DestinationError> {
         let path = self.path_of(name)?;
+        // Some servers empty a file that they are to shorten (paramiko's opens it by `w+`).
+        if !self.is_openssh {
+            return Ok(0);
+        }
         match self.link.run(|| self.sftp.setstat(Path::new(&path), of_size(bytes))) {
             Ok(()) => Ok(bytes),
             Err(wire) if wire.kind() == ErrorKind::Unreachable => Err(wire.during(self.what("shorten", name))),
@@ -372,12 +432,12 @@ impl Destination for SftpDestination {
         let Some(found) = self.look_at(&path).map_err(|wire| wire.during(what.clone()))? else {
             return Err(DestinationError::new(ErrorKind::NotFound, what).caused_by(format!("`{name}` does not exist")));
         };
-        if !self.has_shell().map_err(|wire| wire.during(what.clone()))? {
+        if !self.has_shell().map_err(|wire| unanswered(wire, what.clone()))? {
             return Ok(None);
         }
         let command = format!("sha256sum -- {}", exec::quoted(&path));
-        let answer = exec::run(&self.link, &command, exec::checksum_limit(found.size.unwrap_or(0)))
-            .map_err(|wire| wire.during(what))?;
+        let answer =
+            self.command(&command, exec::checksum_limit(found.size.unwrap_or(0))).map_err(|wire| wire.during(what))?;
         let digest = answer.and_then(|answer| exec::digest_of(&answer, &path));
         if digest.is_none() {
             // The shell does not see what SFTP sees (another root, as a rule): no need to ask again.
@@ -402,15 +462,36 @@ impl Destination for SftpDestination {
         if !self.has_shell().map_err(|wire| wire.during(what.clone()))? {
             return Ok(None);
         }
-        let answer = exec::run(&self.link, "date +%s", exec::PROBE_LIMIT).map_err(|wire| wire.during(what))?;
+        let answer = self.command("date +%s", exec::PROBE_LIMIT).map_err(|wire| wire.during(what))?;
         let seconds = answer.and_then(|answer| answer.trim().parse().ok());
         Ok(seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0)))
     }
 }
 
+/// How a file was written, as far as it matters afterwards.
+#[derive(Default)]
+struct Writing {
+    /// If the file may have gaps, the number of bytes from the beginning that are there without one.
+    certain: Option<u64>,
+    over_several: bool,
+}
+
 /// What shortens a file, and changes nothing else.
 fn of_size(bytes: u64) -> FileStat {
     FileStat { size: Some(bytes), uid: None, gid: None, perm: None, atime: None, mtime: None }
+}
+
+/// A command over which the connection was lost.
+fn unanswered(wire: Wire, what: String) -> DestinationError {
+    let is_lost = matches!(wire, Wire::Gone | Wire::Ssh(_)) && wire.kind() == ErrorKind::Unreachable;
+    let error = wire.during(what);
+    match is_lost {
+        true => error.with_hint(text!(
+            "the server hung up when it was asked for a command; if it does so every night, set `server_checksum = false`: archives are then read back"
+                / "le serveur a raccroché quand une commande lui a été demandée ; s'il le fait chaque nuit, indiquez `server_checksum = false` : les archives sont alors relues"
+        )),
+        false => error,
+    }
 }
 
 fn no_sftp_hint() -> Text {

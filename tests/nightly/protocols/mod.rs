@@ -9,6 +9,8 @@ mod nfs;
 mod rsync;
 #[cfg(feature = "s3")]
 mod s3;
+#[cfg(feature = "sftp")]
+mod sftp;
 #[cfg(feature = "smb")]
 mod smb;
 #[cfg(feature = "webdav")]
@@ -40,6 +42,8 @@ trait Remote {
 pub fn cases(suite: &mut Suite) {
     #[cfg(feature = "ftp")]
     ftp::cases(suite);
+    #[cfg(feature = "sftp")]
+    sftp::cases(suite);
     #[cfg(feature = "smb")]
     smb::cases(suite);
     #[cfg(feature = "nfs")]
