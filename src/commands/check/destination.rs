@@ -3,8 +3,8 @@
 use chrono::Utc;
 
 use super::{CLOCK_TOLERANCE, Checklist};
-use crate::config::settings::DestinationSettings;
-use crate::destination::{self, Destination, DestinationError, ErrorKind};
+use crate::config::settings::{DestinationSettings, Verify};
+use crate::destination::{self, Destination, DestinationError, ErrorKind, get_exactly};
 use crate::error::while_doing;
 use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
@@ -26,8 +26,10 @@ impl<'a> Probing<'a> {
     }
 }
 
-/// What was written, to see whether it comes back.
+/// What is written, to see whether it comes back.
 const PROBE: &[u8] = b"archive check: this file may be deleted\n";
+/// Added where an archive goes in another way than a few bytes: it goes in that way, and ends in the middle of a piece.
+const MORE_BYTES: u64 = 1 << 20;
 
 pub(super) fn check(settings: &DestinationSettings, probing: &Probing<'_>, list: &mut Checklist<'_>) {
     let area = settings.name.as_str();
@@ -47,8 +49,17 @@ pub(super) fn check(settings: &DestinationSettings, probing: &Probing<'_>, list:
             return;
         }
     };
-    match probe(session.as_mut()) {
-        Ok(done) => list.ok(area, format!("`{location}`: {done}")),
+    match probe(session.as_mut(), settings) {
+        Ok(Probed { done, left: None }) => list.ok(area, format!("`{location}`: {done}")),
+        Ok(Probed { done, left: Some(left) }) => {
+            list.ok(area, format!("`{location}`: {done}"));
+            list.ok(
+                area,
+                format!(
+                    "this account cannot delete: good against ransomware; the server must purge (`{left}` is left)"
+                ),
+            );
+        }
         Err((doing, error)) => {
             let (error, code) = failed(format!("failed to {doing} at `{location}`"), error);
             list.fail(area, &error, code);
@@ -70,41 +81,108 @@ pub(super) fn check(settings: &DestinationSettings, probing: &Probing<'_>, list:
     }
 }
 
-/// Does with a few bytes what a run does with an archive; says what was being done when it failed.
-fn probe(session: &mut dyn Destination) -> Result<String, (&'static str, DestinationError)> {
+/// What came of the probe.
+struct Probed {
+    done: String,
+    /// The test file that could not be deleted, where nothing asks for that.
+    left: Option<String>,
+}
+
+type Doing<T> = Result<T, (&'static str, DestinationError)>;
+
+/// Does with a test file what a run does with an archive; says what was being done when it failed.
+fn probe(session: &mut dyn Destination, settings: &DestinationSettings) -> Doing<Probed> {
     let unique = format!("{}-{}", std::process::id(), fastrand::u32(..));
     let (part, last) = (format!(".archive-check-{unique}.part"), format!(".archive-check-{unique}"));
     let listed = session.list().map_err(|error| ("list the directory", error))?.len();
     let atomic = session.capabilities().atomic_put;
-    let result = if atomic { exercise_put_new(session, &last) } else { exercise(session, &part, &last) };
+    let content = probe_content(session);
+    let result = match atomic {
+        true => exercise_put_new(session, &last, &content, settings),
+        false => exercise(session, &part, &last, &content, settings),
+    };
     // Whatever happened, nothing stays behind; the first error is the one worth showing.
-    let cleaned = [part, last].iter().map(|name| session.remove(name)).collect::<Result<Vec<()>, _>>();
+    let cleaned = [&part, &last].map(|name| (name, session.remove(name)));
     result?;
-    cleaned.map_err(|error| ("delete the test file", error))?;
-    let done = if atomic { "wrote, read and deleted" } else { "wrote, read, renamed and deleted" };
-    Ok(format!("{done} a test file; {listed} entries listed"))
+    let mut left = None;
+    for (name, removed) in cleaned {
+        let Err(error) = removed else { continue };
+        // Without `retention` nothing is ever deleted: an account that may not is none the worse for it.
+        let is_fine = error.kind == ErrorKind::PermissionDenied && settings.retention.is_none();
+        if !is_fine {
+            return Err(("delete the test file", error));
+        }
+        if session.stat(name).map_err(|error| ("look at the test file", error))?.is_some() {
+            // Emptied, it takes no room at least.
+            if !atomic && let Err(error) = session.put(name, &mut Bytes::new([]), 0) {
+                tracing::debug!("`{name}` could not be emptied: {error}");
+            }
+            left = Some(name.clone());
+        }
+    }
+    let did = if atomic { "wrote, read" } else { "wrote, read, renamed" };
+    let done = match left {
+        Some(_) if atomic => "wrote and read a test file".to_owned(),
+        Some(_) => "wrote, read and renamed a test file".to_owned(),
+        None => format!("{did} and deleted a test file"),
+    };
+    Ok(Probed { done: format!("{done}; {listed} entries listed"), left })
 }
 
-fn exercise(session: &mut dyn Destination, part: &str, last: &str) -> Result<(), (&'static str, DestinationError)> {
-    session.put(part, &mut Bytes::new(PROBE), 0).map_err(|error| ("write a test file", error))?;
-    read_back(session, part)?;
+/// A few bytes, or as many as it takes to be written in the way of an archive.
+fn probe_content(session: &mut dyn Destination) -> Vec<u8> {
+    match session.probe_bytes() {
+        0 => PROBE.to_vec(),
+        bytes => {
+            let bytes = usize::try_from(bytes + MORE_BYTES).unwrap_or(usize::MAX);
+            // Lines of different numbers, so that no two places hold the same bytes.
+            let lines = (0_u64..).flat_map(|line| format!("{line:08} archive check: may be deleted\n").into_bytes());
+            lines.take(bytes).collect()
+        }
+    }
+}
+
+fn exercise(
+    session: &mut dyn Destination,
+    part: &str,
+    last: &str,
+    content: &[u8],
+    settings: &DestinationSettings,
+) -> Doing<()> {
+    session.put(part, &mut Bytes::new(content), 0).map_err(|error| ("write a test file", error))?;
+    read_back(session, part, content, settings)?;
     session.move_new(part, last).map_err(|error| ("rename the test file", error))
 }
 
-fn exercise_put_new(session: &mut dyn Destination, name: &str) -> Result<(), (&'static str, DestinationError)> {
-    session.put_new(name, &mut Bytes::new(PROBE)).map_err(|error| ("write a test file", error))?;
-    read_back(session, name)
+fn exercise_put_new(
+    session: &mut dyn Destination,
+    name: &str,
+    content: &[u8],
+    settings: &DestinationSettings,
+) -> Doing<()> {
+    session.put_new(name, &mut Bytes::new(content)).map_err(|error| ("write a test file", error))?;
+    read_back(session, name, content, settings)
 }
 
-fn read_back(session: &mut dyn Destination, name: &str) -> Result<(), (&'static str, DestinationError)> {
+/// By the server's checksum, where a night asks for it, and by reading.
+fn read_back(session: &mut dyn Destination, name: &str, content: &[u8], settings: &DestinationSettings) -> Doing<()> {
     let size = session.stat(name).map_err(|error| ("look at the test file", error))?.map(|entry| entry.size);
+    if settings.verify == Verify::Checksum {
+        let mut told = session.checksum(name);
+        // What breaks a connection once is not asked for again: a night goes on over another connection, if it may.
+        if told.as_ref().is_err_and(DestinationError::is_transient) && settings.retries > 0 {
+            told = session.checksum(name);
+        }
+        told.map_err(|error| ("ask for the checksum of the test file", error))?;
+    }
     let mut back = Vec::new();
     let mut sink = |bytes: &[u8]| {
         back.extend_from_slice(bytes);
         Ok(())
     };
-    session.get(name, 0, &mut sink).map_err(|error| ("read the test file back", error))?;
-    if back != PROBE || size != Some(PROBE.len() as u64) {
+    get_exactly(session, name, 0, content.len() as u64, &mut sink)
+        .map_err(|error| ("read the test file back", error))?;
+    if back != content || size != Some(content.len() as u64) {
         let error = DestinationError::new(ErrorKind::Other, "what came back is not what was written");
         return Err(("read the test file back", error));
     }
