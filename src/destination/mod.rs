@@ -10,6 +10,7 @@
 use std::fmt;
 use std::io::{self, Read, Seek};
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -119,9 +120,9 @@ fn open(
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// For the connection, and for each answer until the server has introduced itself.
-    pub connect: std::time::Duration,
+    pub connect: Duration,
     /// For any byte to move, in every later phase.
-    pub stall: std::time::Duration,
+    pub stall: Duration,
 }
 
 /// Refuses what is no bare file name, before it becomes a path.
@@ -371,14 +372,22 @@ pub struct DestinationError {
     hint: Option<Box<Text>>,
     certain_bytes: Option<u64>,
     refuses_resume: bool,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl DestinationError {
     /// An error that says what was being done to what, and why it failed.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let message = message.into();
-        DestinationError { kind, message, hint: None, certain_bytes: None, refuses_resume: false, source: None }
+        DestinationError {
+            kind,
+            message: message.into(),
+            hint: None,
+            certain_bytes: None,
+            refuses_resume: false,
+            retry_after: None,
+            source: None,
+        }
     }
 
     /// The same with the error that was its cause.
@@ -419,6 +428,18 @@ impl DestinationError {
             ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::PermissionDenied | ErrorKind::Other
         );
         self.refuses_resume || about_the_file
+    }
+
+    /// The same, of a server that asked to be left alone for so long.
+    #[allow(dead_code, reason = "not every set of protocols is told")]
+    pub(crate) fn retrying_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
+    }
+
+    /// How long the server asked to wait before the next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// A few words for the subject of a mail: of a network error its root, `Connection refused`, else the error's own.

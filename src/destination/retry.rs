@@ -1,7 +1,7 @@
 //! Retries around any destination: what can pass is tried again on a new connection, what cannot is not.
 //!
 //! Only [`ErrorKind::Unreachable`] is retried, up to `retries` times in a row, after 1 s, 2 s, 4 s … 60 s, each with jitter so
-//! that many jobs do not knock at the same moment. A transfer goes on from where it was; one that moves forward between two
+//! that many jobs do not knock at the same moment; later if the server said when (`Retry-After`). A transfer goes on from where it was; one that moves forward between two
 //! failures may fail more often, for a flaky line must not lose a long upload that it could finish.
 
 use std::sync::Arc;
@@ -102,7 +102,7 @@ impl Retrying {
                 return Err(exhausted(error, failures));
             }
             failures += 1;
-            let wait = wait_before(failures, fastrand::f64());
+            let wait = wait_before(failures, fastrand::f64()).max(error.retry_after().unwrap_or_default());
             tracing::warn!(
                 "{what} failed, trying again in {:.1} s (attempt {} of {}): {}",
                 wait.as_secs_f64(),
@@ -330,6 +330,25 @@ mod tests {
         server.script(Fault::new(Operation::Put, ErrorKind::NoSpace));
         assert_eq!(retrying.put("x", &mut Cursor::new(b"x"), 0).unwrap_err().kind, ErrorKind::NoSpace);
         assert_eq!(server.count(Operation::Put), 1);
+    }
+
+    #[test]
+    fn a_server_that_says_when_to_come_back_is_given_that_time() {
+        let (server, clock) = (MemoryServer::new(), Arc::new(FakeClock::default()));
+        let mut failures = 0;
+        let connector = move || {
+            failures += 1;
+            match failures {
+                1 => {
+                    let busy = DestinationError::new(ErrorKind::Unreachable, "busy");
+                    Err(busy.retrying_after(Some(Duration::from_secs(90))))
+                }
+                _ => Ok(Box::new(server.connect()?) as Box<dyn Destination>),
+            }
+        };
+        let shared = Arc::clone(&clock) as Arc<dyn Clock>;
+        assert!(Retrying::connect_by(shared, Box::new(connector), 1, &Interrupt::default()).is_ok());
+        assert!((90..92).contains(&clock.now().as_secs()), "{:?}", clock.now());
     }
 
     #[test]

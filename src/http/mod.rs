@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
-use reqwest::header::{DATE, HeaderMap};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Certificate, Client, ClientBuilder, redirect};
 use tokio::time::{Instant, timeout};
 use url::Url;
@@ -23,6 +23,8 @@ mod trouble;
 pub(crate) use pem::certificates;
 pub(crate) use trouble::{Trouble, TroubleKind, root_cause};
 
+/// A server that wants us to wait longer than this is asked again after this.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
 /// How often a wait asks whether it should end.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -85,6 +87,20 @@ pub(crate) fn server_date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
     httpdate::parse_http_date(date.trim()).ok().map(DateTime::from)
 }
 
+/// `Retry-After`, seconds or a date (RFC 9110 §10.2.3), at most ten minutes; a date is compared with the server's own clock.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Duration::from_secs(value.parse().ok()?),
+        false => {
+            let now = server_date(headers).unwrap_or_else(Utc::now);
+            let then = DateTime::<Utc>::from(httpdate::parse_http_date(value).ok()?);
+            (then - now).to_std().unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_RETRY_AFTER))
+}
+
 /// A URL as logs may show it: no credentials, no fragment, and `?…` for a query, which may hold a token.
 pub fn shown(url: &Url) -> String {
     let query = if url.query().is_some() { "?…" } else { "" };
@@ -109,5 +125,22 @@ mod tests {
         let url = Url::parse("https://me:secret@example.org:8443/a/b.zip?token=secret#secret").unwrap();
         assert_eq!(shown(&url), "https://example.org:8443/a/b.zip?…");
         assert_eq!(shown(&Url::parse("https://[::1]/x").unwrap()), "https://[::1]/x");
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date_and_is_limited() {
+        let of = |value: &str| {
+            let pairs = [(RETRY_AFTER, value), (DATE, "Fri, 20 Nov 2026 02:00:00 GMT")];
+            let headers = pairs.into_iter().map(|(name, value)| (name, value.parse().unwrap())).collect();
+            retry_after(&headers).map(|wait| wait.as_secs())
+        };
+        assert_eq!(of("0"), Some(0));
+        assert_eq!(of("120"), Some(120));
+        assert_eq!(of("86400"), Some(600));
+        assert_eq!(of("Fri, 20 Nov 2026 02:00:30 GMT"), Some(30));
+        assert_eq!(of("Fri, 20 Nov 2026 01:00:00 GMT"), Some(0));
+        for none in ["soon", "", "-5", "99999999999999999999"] {
+            assert_eq!(of(none), None, "{none}");
+        }
     }
 }

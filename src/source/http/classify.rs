@@ -5,7 +5,7 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use url::Url;
 
 use super::super::{SourceError, SourceErrorKind as Kind};
-use super::{content, headers};
+use super::content;
 use crate::http::{Trouble, TroubleKind, authority, root_cause, shown};
 use crate::text;
 use crate::text::{Language, Text};
@@ -92,8 +92,8 @@ pub(super) fn bad_status(
     let said = content::refusal_words(body, status.canonical_reason().unwrap_or("\0"));
     let said = said.map(|words| format!(": `{words}`")).unwrap_or_default();
     let message = format!("`{}` answered `{reason}`{said}", shown(url));
-    let error =
-        SourceError::new(kind, Text::new(reason.clone(), reason), message).retry_after(headers::retry_after(headers));
+    let error = SourceError::new(kind, Text::new(reason.clone(), reason), message)
+        .retry_after(crate::http::retry_after(headers));
     match kind {
         Kind::Proxy => error.transient(false),
         Kind::Unauthorized => unauthorized(error, headers, credentials),

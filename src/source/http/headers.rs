@@ -1,15 +1,10 @@
-//! Reads the headers that decide whether bytes belong together: validators, `Content-Range`, `Retry-After`, `Date`.
+//! Reads the headers that decide whether bytes belong together: validators, `Content-Range`, codings.
 
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{
-    CONTENT_ENCODING, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED, RETRY_AFTER, SET_COOKIE,
-};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED, SET_COOKIE};
 
 use super::super::Validators;
-
-/// A server that wants us to wait longer than this is asked again after this.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// `Content-Range: bytes first-last/total` (RFC 9110 §14.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,19 +74,6 @@ pub(super) fn coding(headers: &HeaderMap) -> Option<String> {
     value.split(',').map(str::trim).find(|coding| CODINGS.contains(coding)).map(str::to_owned)
 }
 
-/// `Retry-After`, seconds or a date (RFC 9110 §10.2.3), at most ten minutes.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = text(headers, RETRY_AFTER)?;
-    let wait = match number(value) {
-        Some(seconds) => Duration::from_secs(seconds),
-        None => {
-            let now = date(headers).unwrap_or_else(SystemTime::now);
-            httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()
-        }
-    };
-    Some(wait.min(LONGEST_WAIT))
-}
-
 /// The name of a cookie that the answer sets (RFC 6265 §4.1.1), never its value.
 pub(super) fn cookie_name(headers: &HeaderMap) -> Option<String> {
     let name = text(headers, SET_COOKIE)?.split(['=', ';']).next()?.trim();
@@ -134,20 +116,6 @@ mod tests {
         {
             assert_eq!(of(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn retry_after_is_read_as_seconds_and_as_a_date_and_is_limited() {
-        let of = |value| {
-            retry_after(&headers(&[("retry-after", value), ("date", "Fri, 20 Nov 2026 02:00:00 GMT")]))
-                .map(|d| d.as_secs())
-        };
-        assert_eq!(of("0"), Some(0));
-        assert_eq!(of("120"), Some(120));
-        assert_eq!(of("86400"), Some(600));
-        assert_eq!(of("Fri, 20 Nov 2026 02:00:30 GMT"), Some(30));
-        assert_eq!(of("Fri, 20 Nov 2026 01:00:00 GMT"), Some(0));
-        assert_eq!(of("soon"), None);
     }
 
     #[test]
