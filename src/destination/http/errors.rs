@@ -20,7 +20,7 @@ pub(super) enum Stop {
     Early(StatusCode),
     /// Nothing moved for the stall timeout.
     Stalled,
-    /// A signal came.
+    /// A signal came, or the time limit is over.
     Interrupted,
     /// Reading the source failed.
     Source(DestinationError),
@@ -32,7 +32,10 @@ impl Http {
         let new = |kind| DestinationError::new(kind, what());
         match stop {
             Stop::Source(error) => error,
-            Stop::Interrupted => new(ErrorKind::Local).caused_by(Interrupted),
+            Stop::Interrupted => {
+                let stop = self.interrupt.check().err().unwrap_or_else(|| std::io::Error::other(Interrupted));
+                new(ErrorKind::Local).caused_by(stop)
+            }
             Stop::Early(status) => new(ErrorKind::Other)
                 .caused_by(format!("the server answered `{status}` before it had received everything")),
             Stop::Stalled => new(ErrorKind::Unreachable)

@@ -7,7 +7,8 @@
 //! let mut answer = http.upload(http.request(Method::PUT, &url), source, offset, len, &what)?;   // `Content-Length: len`
 //! answer.status(), answer.headers()
 //! answer.read(&mut |bytes| …, &what)?      // to a sink, piece by piece
-//! answer.text(most_bytes, &what)?          // all of it, for answers in XML
+//! answer.text(most_bytes, &what)?          // all of it, for short answers in XML
+//! answer.stream(most_bytes)                // as it comes, for a parser
 //! answer.beginning()                       // what can be had of it, for the words of an error; call it before the next request
 //! ```
 //!
@@ -16,15 +17,17 @@
 //! [`Keys`]: `Unreachable` for a host that is not found, a refused or cut connection and a stall; `Untrusted` for a
 //! certificate; `Local` for a source, a sink or a signal that ended it; `Other` where TLS cannot be agreed on.
 //!
-//! Every wait ends with the stall timeout once no byte moved for so long, in either direction, and soon after a signal.
+//! Every wait ends with the stall timeout once nothing moved for so long, in either direction; an answer that trickles stands
+//! still, too ([`StallTimer`]). A signal and the time limit end it soon.
 //! URLs are shown without their query: a signature in it is safe.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::path::Path;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
@@ -34,16 +37,19 @@ use tokio::sync::mpsc::Sender;
 use url::Url;
 
 use super::feed::Feed;
+use super::limits::StallTimer;
 use super::{DestinationError, ErrorKind, Sink, Source, Timeouts};
 use crate::http::{Ended, authority, bounded, client_builder, root_cause};
 use crate::interrupt::Interrupt;
 
 mod body;
 mod errors;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 use self::errors::Stop;
+pub(super) use self::stream::Stream;
 
 /// Read from a source in one piece, at most: small enough that a slow line is seen to move.
 const PIECE_BYTES: usize = 64 << 10;
@@ -51,6 +57,9 @@ const PIECE_BYTES: usize = 64 << 10;
 const MOST_IDLE: Duration = Duration::from_secs(30);
 /// How much of an answer is read for its words.
 const WORDS_BYTES: usize = 16 << 10;
+
+/// A sink that takes longer than this for a piece has waited for something of ours, a bandwidth limit for one.
+const OWN_WAIT: Duration = Duration::from_millis(100);
 
 /// The settings that hints name.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +90,8 @@ pub(super) struct Http {
     keys: Keys,
     timeouts: Timeouts,
     interrupt: Interrupt,
+    /// Of the last upload.
+    sent_all: Cell<bool>,
     /// `None` only while it is being dropped.
     runtime: Option<Runtime>,
 }
@@ -89,6 +100,7 @@ pub(super) struct Http {
 pub(super) struct Answer<'a> {
     http: &'a Http,
     response: Response,
+    stall: StallTimer,
     /// Of a body that was not wanted to its end: without it, the client would give up the connection before the answer is read.
     _unsent: Option<Sender<io::Result<Bytes>>>,
 }
@@ -119,6 +131,7 @@ impl Http {
             keys: settings.keys,
             timeouts: settings.timeouts,
             interrupt: interrupt.clone(),
+            sent_all: Cell::new(false),
             runtime: Some(runtime),
         })
     }
@@ -154,6 +167,7 @@ impl Http {
         len: u64,
         what: &dyn Fn() -> String,
     ) -> Result<Answer<'_>, DestinationError> {
+        self.sent_all.set(false);
         let mut feed = Feed::start(source, offset)?;
         let Some(beyond) = feed.left().checked_sub(len) else {
             let message = format!("cannot send {len} bytes from byte {offset}: {} are left", feed.left());
@@ -171,6 +185,24 @@ impl Http {
         let request = request.body(reqwest::Body::wrap(body)).send();
         let sent = self.block_on(self.feed(request, &sender, &mut feed, beyond));
         self.answer(sent, Some(sender), what)
+    }
+
+    /// Whether the last [`upload`](Http::upload) had handed over everything when it failed: then the file may be there.
+    #[allow(dead_code, reason = "not every protocol asks")]
+    pub fn sent_all(&self) -> bool {
+        self.sent_all.get()
+    }
+
+    /// Lets time pass between two calls.
+    ///
+    /// # Errors
+    /// `Local`: a signal, or the time limit.
+    pub fn pause(&self, duration: Duration, what: &dyn Fn() -> String) -> Result<(), DestinationError> {
+        let waited = self.block_on(bounded(&self.interrupt, duration, std::future::pending::<()>()));
+        match waited {
+            Err(Ended::Interrupted) => Err(self.during(Stop::Interrupted, what)),
+            _ => Ok(()),
+        }
     }
 
     /// Between two calls nobody looks at the connections. Before a call: servers close those that are idle for a few seconds,
@@ -211,6 +243,7 @@ impl Http {
             limit = self.timeouts.stall;
         }
         let complete = feed.left() == beyond;
+        self.sent_all.set(complete);
         let response = self.bounded(self.timeouts.stall, request).await?.map_err(Stop::Failed)?;
         match response.status().is_success() && !complete {
             true => Err(Stop::Early(response.status())),
@@ -238,7 +271,10 @@ impl Http {
         what: &dyn Fn() -> String,
     ) -> Result<Answer<'_>, DestinationError> {
         match sent {
-            Ok(response) => Ok(Answer { http: self, response, _unsent: unsent }),
+            Ok(response) => {
+                let stall = StallTimer::new(self.timeouts.stall);
+                Ok(Answer { http: self, response, stall, _unsent: unsent })
+            }
             Err(stop) => {
                 drop(unsent);
                 self.attend_to_connections();
@@ -274,7 +310,7 @@ impl Drop for Http {
     }
 }
 
-impl Answer<'_> {
+impl<'a> Answer<'a> {
     /// Whatever it is.
     pub fn status(&self) -> StatusCode {
         self.response.status()
@@ -293,8 +329,42 @@ impl Answer<'_> {
         loop {
             let piece = self.piece().map_err(|stop| self.http.during(stop, what))?;
             let Some(piece) = piece else { return Ok(()) };
+            let began = Instant::now();
             sink(&piece).map_err(|error| DestinationError::new(ErrorKind::Local, what()).caused_by(error))?;
+            if began.elapsed() > OWN_WAIT {
+                self.stall.restart();
+            }
         }
+    }
+
+    /// The same of a body that has no more than `most_bytes`.
+    ///
+    /// # Errors
+    /// As [`read`](Answer::read); `Other` if it goes on.
+    pub fn read_at_most(
+        &mut self,
+        most_bytes: u64,
+        sink: &mut Sink<'_>,
+        what: &dyn Fn() -> String,
+    ) -> Result<(), DestinationError> {
+        let mut left = Some(most_bytes);
+        let result = self.read(
+            &mut |bytes| {
+                left = left.and_then(|left| left.checked_sub(bytes.len() as u64));
+                left.map_or_else(|| Err(io::Error::other("it does not end")), |_| sink(bytes))
+            },
+            what,
+        );
+        match left {
+            Some(_) => result,
+            None => Err(DestinationError::new(ErrorKind::Other, what())
+                .caused_by(format!("the server sends more than the {most_bytes} bytes that it tells of"))),
+        }
+    }
+
+    /// Bytes of the body, if they were announced; the client lets no more pass.
+    pub fn announced_bytes(&self) -> Option<u64> {
+        self.response.content_length()
     }
 
     /// The whole body.
@@ -313,6 +383,11 @@ impl Answer<'_> {
         String::from_utf8(held).map_err(|_| refused("the answer is no UTF-8".to_owned()))
     }
 
+    /// The body as it comes, for a parser; reading more than `most_bytes` fails.
+    pub fn stream(&mut self, most_bytes: u64) -> Stream<'_, 'a> {
+        Stream::new(self, most_bytes)
+    }
+
     /// What can be had of the body's beginning; for words, and to leave the connection free for the next request.
     pub fn beginning(&mut self) -> String {
         let mut held = Vec::new();
@@ -327,6 +402,9 @@ impl Answer<'_> {
 
     fn piece(&mut self) -> Result<Option<Bytes>, Stop> {
         let (http, response) = (self.http, &mut self.response);
-        http.block_on(async { http.bounded(http.timeouts.stall, response.chunk()).await?.map_err(Stop::Cut) })
+        let left = self.stall.left();
+        let piece = http.block_on(async { http.bounded(left, response.chunk()).await?.map_err(Stop::Cut) })?;
+        self.stall.moved(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+        Ok(piece)
     }
 }

@@ -9,10 +9,7 @@ use crate::config::settings::{HttpScheme, WebdavLogin};
 use crate::destination::{DestinationError, ErrorKind};
 use crate::http::shown;
 use crate::text;
-use crate::text::Text;
-
-/// The most of the server's own words that a message takes in.
-const WORDS_LEN: usize = 200;
+use crate::text::{MAX_LINE_CHARS, Text, quote};
 
 /// The error of an answer that is no success; `url` is what was asked for.
 pub(super) fn refused(answer: &mut Answer<'_>, url: &Url, what: String) -> DestinationError {
@@ -24,11 +21,18 @@ pub(super) fn refused(answer: &mut Answer<'_>, url: &Url, what: String) -> Desti
     for more in [why, words(&page)].into_iter().flatten() {
         cause = format!("{cause}: {more}");
     }
-    let error = DestinationError::new(kind, what).caused_by(cause);
+    let later = crate::http::retry_after(answer.headers()).filter(|_| kind == ErrorKind::Unreachable);
+    let error = DestinationError::new(kind, what).caused_by(cause).retrying_after(later);
     match hint {
         Some(hint) => error.with_hint(hint),
         None => error,
     }
+}
+
+/// Whether something between us and the server lost its patience or the answer: then the request may have been done, or is
+/// still under way. 520 to 524 are Cloudflare's.
+pub(super) fn is_from_a_gateway(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 502 | 504 | 520 | 522 | 524)
 }
 
 fn meaning(status: StatusCode, redirected: Option<&Url>) -> (ErrorKind, Option<String>, Option<Text>) {
@@ -36,7 +40,7 @@ fn meaning(status: StatusCode, redirected: Option<&Url>) -> (ErrorKind, Option<S
     match status.as_u16() {
         300..=399 => match redirected {
             Some(to) => {
-                let to = shown(to);
+                let to = quote(&shown(to), MAX_LINE_CHARS);
                 let hint = text!(
                     "`url` should be `{to}`; a redirect to a login page means that this is not the WebDAV address"
                         / "`url` devrait être `{to}` ; une redirection vers une page de connexion signifie que ce n'est pas l'adresse WebDAV"
@@ -67,8 +71,9 @@ fn meaning(status: StatusCode, redirected: Option<&Url>) -> (ErrorKind, Option<S
                  (Apache), et `upload_max_filesize` derrière eux (Nextcloud, ownCloud)",
             )),
         ),
+        // Nextcloud and ownCloud answer it for a while to the next attempt after one that was cut (owncloud/core#31843).
         423 => (
-            ErrorKind::Other,
+            ErrorKind::Unreachable,
             why("it is locked by another client"),
             Some(Text::new(
                 "close what has it open, or remove the lock on the server; a lock of a client that died expires by itself",
@@ -83,7 +88,15 @@ fn meaning(status: StatusCode, redirected: Option<&Url>) -> (ErrorKind, Option<S
                 "libérez de la place sur le serveur, augmentez le quota du compte, ou gardez moins d'archives (`retention`)",
             )),
         ),
-        408 | 425 | 429 | 500 | 502 | 503 | 504 => (
+        429 => (
+            ErrorKind::Unreachable,
+            why("it is asked too often"),
+            Some(Text::new(
+                "raise the server's limit on requests for this account or address, or let the job run at another time",
+                "relevez sur le serveur la limite de requêtes pour ce compte ou cette adresse, ou lancez le travail à une autre heure",
+            )),
+        ),
+        408 | 425 | 500 | 502..=504 | 520..=524 => (
             ErrorKind::Unreachable,
             None,
             Some(Text::new(
@@ -139,6 +152,30 @@ pub(super) fn unauthorized(login: &WebdavLogin, schemes: Option<&str>, place: &s
     DestinationError::new(ErrorKind::Auth, what).caused_by(cause).with_hint(hint)
 }
 
+/// The error of a server that asks for the password itself although anyone on the way could read it, or be asking.
+pub(super) fn unencrypted(place: &str, what: String) -> DestinationError {
+    DestinationError::new(ErrorKind::Auth, what)
+        .caused_by(format!("`{place}` asks for the password itself, and the connection is not encrypted"))
+        .with_hint(Text::new(
+            "use `https` in `url`, or Digest on the server; `auth = \"basic\"` sends the password all the same, and anyone on \
+             the way can read it",
+            "utilisez `https` dans `url`, ou Digest sur le serveur ; `auth = \"basic\"` envoie quand même le mot de passe, que \
+             tout intermédiaire peut lire",
+        ))
+}
+
+/// The error of a file that the server lists and does not give out.
+pub(super) fn listed_but_not_found(what: String) -> DestinationError {
+    DestinationError::new(ErrorKind::Other, what)
+        .caused_by("the server lists this file, yet answers `404 Not Found` when asked for its content")
+        .with_hint(Text::new(
+            "IIS gives out only files of known types: add the MIME type `application/octet-stream` for `.part`, `.tgz` and \
+             `.sha256` (`staticContent`), and let request filtering pass them",
+            "IIS ne donne que les fichiers de types connus : ajoutez le type MIME `application/octet-stream` pour `.part`, `.tgz` et \
+             `.sha256` (`staticContent`), et laissez-les passer le filtrage des requêtes",
+        ))
+}
+
 /// For an address where something else answers.
 pub(super) fn no_webdav_hint() -> Text {
     Text::new(
@@ -174,8 +211,8 @@ fn words(page: &str) -> Option<String> {
         }
     }
     let words: Vec<&str> = words.split_whitespace().collect();
-    let words: String = words.join(" ").chars().take(WORDS_LEN).collect();
-    let words = words.trim_end_matches('.').replace("&quot;", "\"").replace("&#39;", "'");
+    let words = words.join(" ").replace("&quot;", "\"").replace("&#39;", "'");
+    let words = quote(words.trim_end_matches('.'), MAX_LINE_CHARS);
     (!words.is_empty()).then_some(words)
 }
 
@@ -202,7 +239,8 @@ mod tests {
             (405, ErrorKind::Other),
             (409, ErrorKind::Other),
             (413, ErrorKind::Other),
-            (423, ErrorKind::Other),
+            (423, ErrorKind::Unreachable),
+            (524, ErrorKind::Unreachable),
             (429, ErrorKind::Unreachable),
             (500, ErrorKind::Unreachable),
             (503, ErrorKind::Unreachable),

@@ -1,6 +1,7 @@
 //! Who we are, in the words that the server asks for: Basic (RFC 7617), Digest (RFC 7616) or a bearer token (RFC 6750).
 //!
-//! The password itself is sent only if `auth` or, with `auto`, the server's own offer says so.
+//! The password itself is sent only if `auth` or, with `auto`, the server's own offer says so; and unencrypted only if `auth` does:
+//! over plain HTTP anyone on the way can make such an offer.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,10 +11,12 @@ use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use url::{Position, Url};
 
 use crate::config::settings::{HttpScheme, WebdavLogin};
+use crate::text::{MAX_NAME_CHARS, quote};
 
 /// What is sent with each request.
 pub(super) struct Credentials {
     login: WebdavLogin,
+    encrypted: bool,
     state: State,
 }
 
@@ -37,24 +40,21 @@ pub(super) enum Verdict {
     Again,
     /// The server knows no such user with that password, or that token.
     Refused,
+    /// It wants the password itself, over a line that is not encrypted.
+    Unencrypted,
     /// It wants another kind of proof: these.
     Other(String),
 }
 
 impl Credentials {
-    /// Nothing is computed yet that needs the server.
-    pub(super) fn new(login: &WebdavLogin) -> Self {
+    /// Nothing is computed yet that needs the server; `encrypted` tells whether there is TLS.
+    pub(super) fn new(login: &WebdavLogin, encrypted: bool) -> Self {
         let state = match login {
             WebdavLogin::Bearer(token) => fixed(&format!("Bearer {}", token.expose())),
             WebdavLogin::Password { scheme: HttpScheme::Basic, .. } => basic(login),
             WebdavLogin::Password { .. } => State::Unasked,
         };
-        Credentials { login: login.clone(), state }
-    }
-
-    /// Whether each request's header depends on a challenge, which may have become stale.
-    pub(super) fn is_digest(&self) -> bool {
-        matches!(self.state, State::Digest { .. })
+        Credentials { login: login.clone(), encrypted, state }
     }
 
     /// The header of a request.
@@ -102,6 +102,9 @@ impl Credentials {
                 Verdict::Again
             }
             (State::Unasked, None) if *scheme == HttpScheme::Auto && offered("basic").is_some() => {
+                if !self.encrypted {
+                    return Verdict::Unencrypted;
+                }
                 self.state = basic(&self.login);
                 Verdict::Again
             }
@@ -134,8 +137,13 @@ fn scheme_of(offer: &str) -> &str {
 /// The names of what is offered; what follows them is the server's business.
 fn schemes(offers: &[&str]) -> String {
     let plain = |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let names: Vec<String> =
-        offers.iter().map(|offer| scheme_of(offer)).filter(plain).map(|name| format!("`{name}`")).collect();
+    let names: Vec<String> = offers
+        .iter()
+        .map(|offer| scheme_of(offer))
+        .filter(plain)
+        .map(|name| format!("`{}`", quote(name, MAX_NAME_CHARS)))
+        .take(8)
+        .collect();
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
@@ -169,7 +177,8 @@ mod tests {
     const BASIC: &str = "Basic realm=\"archives\"";
 
     fn credentials(scheme: HttpScheme) -> Credentials {
-        Credentials::new(&WebdavLogin::Password { username: "me".to_owned(), password: Secret::new("geheim"), scheme })
+        let login = WebdavLogin::Password { username: "me".to_owned(), password: Secret::new("geheim"), scheme };
+        Credentials::new(&login, true)
     }
 
     fn headers(challenges: &[&str]) -> HeaderMap {
@@ -197,6 +206,23 @@ mod tests {
         let mut neither = credentials(HttpScheme::Auto);
         assert_eq!(neither.challenged(&headers(&["Negotiate"])), Verdict::Other("`Negotiate`".to_owned()));
         assert_eq!(neither.challenged(&headers(&[])), Verdict::Other("nothing".to_owned()));
+    }
+
+    #[test]
+    fn unencrypted_the_password_is_sent_only_if_the_configuration_says_so() {
+        let unencrypted = |scheme| {
+            let login = WebdavLogin::Password { username: "me".to_owned(), password: Secret::new("geheim"), scheme };
+            Credentials::new(&login, false)
+        };
+        let mut auto = unencrypted(HttpScheme::Auto);
+        assert_eq!(auto.challenged(&headers(&[BASIC])), Verdict::Unencrypted);
+        assert_eq!(header(&mut auto), None);
+        assert_eq!(auto.challenged(&headers(&[DIGEST, BASIC])), Verdict::Again);
+        assert!(header(&mut auto).unwrap().starts_with("Digest "));
+        // Once the server has shown that it knows Digest, nothing weaker will do, encrypted or not.
+        auto.accepted();
+        assert_eq!(auto.challenged(&headers(&[BASIC])), Verdict::Refused);
+        assert!(header(&mut unencrypted(HttpScheme::Basic)).unwrap().starts_with("Basic "));
     }
 
     #[test]
@@ -241,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_token_is_a_bearer_s() {
-        let mut bearer = Credentials::new(&WebdavLogin::Bearer(Secret::new("tok")));
+        let mut bearer = Credentials::new(&WebdavLogin::Bearer(Secret::new("tok")), true);
         assert_eq!(header(&mut bearer).unwrap(), "Bearer tok");
         assert_eq!(bearer.challenged(&headers(&["Bearer"])), Verdict::Refused);
         assert_eq!(bearer.challenged(&headers(&[BASIC])), Verdict::Other("`Basic`".to_owned()));

@@ -5,7 +5,7 @@ use url::Url;
 
 use super::answers;
 use super::multistatus::{Resource, decoded};
-use super::session::{Depth, Found, Session};
+use super::session::{Found, Session};
 use crate::destination::{DestinationError, ErrorKind};
 use crate::http::shown;
 use crate::text;
@@ -18,9 +18,9 @@ pub(super) fn ensure(session: &Session, url: &Url) -> Result<Found, DestinationE
     let mut missing = Vec::new();
     let (mut strange, mut stands) = (None, false);
     for ancestor in ancestors(url) {
-        match session.propfind(&ancestor, Depth::Zero, &what)? {
+        match session.propfind(&ancestor, &what)? {
             Ok(found) => {
-                let looked = found.resources.first();
+                let looked = found.resource.as_ref();
                 if looked.is_none_or(|looked| !is_missing(looked) && !looked.is_collection) {
                     return Err(no_directory(&ancestor, what()));
                 }
@@ -49,8 +49,8 @@ pub(super) fn ensure(session: &Session, url: &Url) -> Result<Found, DestinationE
     for ancestor in missing.iter().rev() {
         make(session, ancestor, &what)?;
     }
-    match session.propfind(url, Depth::Zero, &what)? {
-        Ok(found) if found.resources.first().is_some_and(|looked| looked.is_collection) => Ok(found),
+    match session.propfind(url, &what)? {
+        Ok(found) if found.resource.as_ref().is_some_and(|looked| looked.is_collection) => Ok(found),
         Ok(_) => Err(no_directory(url, what())),
         Err(mut answer) => Err(answers::refused(&mut answer, url, what())),
     }
@@ -93,15 +93,15 @@ fn is_file(session: &Session, url: &Url, what: &dyn Fn() -> String) -> Result<bo
     let mut url = url.clone();
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
-    match session.propfind(&url, Depth::Zero, what)? {
-        Ok(found) => Ok(found.resources.first().is_some_and(|looked| !is_missing(looked) && !looked.is_collection)),
+    match session.propfind(&url, what)? {
+        Ok(found) => Ok(found.resource.as_ref().is_some_and(|looked| !is_missing(looked) && !looked.is_collection)),
         Err(_) => Ok(false),
     }
 }
 
 fn exists(session: &Session, url: &Url, what: &dyn Fn() -> String) -> Result<bool, DestinationError> {
-    match session.propfind(url, Depth::Zero, what)? {
-        Ok(found) => Ok(found.resources.first().is_some_and(|looked| !is_missing(looked))),
+    match session.propfind(url, what)? {
+        Ok(found) => Ok(found.resource.as_ref().is_some_and(|looked| !is_missing(looked))),
         Err(_) => Ok(false),
     }
 }

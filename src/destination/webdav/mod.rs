@@ -1,7 +1,8 @@
 //! WebDAV (RFC 4918): a collection on a web server.
 //!
 //! - [`session`](self::session) makes requests in somebody's name, with what `auth` knows of challenges.
-//! - `multistatus` reads what the server tells of its files, `answers` what its refusals mean, `directory` makes what is missing.
+//! - `multistatus` reads what the server tells of its files, `listing` makes entries of it, `answers` knows what refusals mean,
+//!   `directory` makes what is missing.
 //!
 //! An upload cannot go on where it was cut: a PUT of a part (`Content-Range`) is taken for the whole by some servers
 //! (RFC 9110 §14.5).
@@ -9,13 +10,17 @@
 //! Checksums are those of what is read back. `OC-Checksum` would not do: Nextcloud stores what the client says and shows it
 //! again, and ownCloud computes SHA-1, MD5 and Adler-32 only.
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, HeaderName, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
-use self::multistatus::{Resource, decoded};
+use self::listing::{Lister, entry_of};
+use self::multistatus::decoded;
 use self::session::{Depth, Session};
 use super::{Capabilities, Destination, DestinationError, Entry, ErrorKind, Sink, Source, Timeouts, check_name};
 use crate::config::settings::WebdavSettings;
@@ -25,6 +30,7 @@ use crate::interrupt::Interrupt;
 mod answers;
 mod auth;
 mod directory;
+mod listing;
 mod multistatus;
 mod session;
 #[cfg(test)]
@@ -32,6 +38,11 @@ mod tests;
 
 /// What need not be encoded in a path: the unreserved characters (RFC 3986 §2.3).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The first pause between two looks for a file whose upload a gateway gave up; each further one is twice as long.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+/// The longest such pause.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// A collection on a WebDAV server.
 pub struct WebdavDestination {
@@ -41,8 +52,9 @@ pub struct WebdavDestination {
     location: String,
     tells_space: bool,
     tells_time: bool,
+    stall: Duration,
     /// A server behind a gateway that ends TLS does not know its own address: it is told the path alone.
-    destination_is_path: bool,
+    destination_is_path: Cell<bool>,
 }
 
 impl WebdavDestination {
@@ -61,9 +73,10 @@ impl WebdavDestination {
             session,
             url: settings.url.clone(),
             location: settings.location(),
-            tells_space: found.resources.first().is_some_and(|looked| looked.available.is_some()),
+            tells_space: found.resource.is_some_and(|looked| looked.available.is_some()),
             tells_time: found.server_time.is_some(),
-            destination_is_path: false,
+            stall: timeouts.stall,
+            destination_is_path: Cell::new(false),
         })
     }
 
@@ -80,10 +93,10 @@ impl WebdavDestination {
 
     fn look_at(&self, name: &str, what: &dyn Fn() -> String) -> Result<Option<Entry>, DestinationError> {
         let url = self.url_of(name)?;
-        match self.session.propfind(&url, Depth::Zero, what)? {
-            Ok(found) => match found.resources.first() {
-                Some(looked) if directory::is_missing(looked) => Ok(None),
-                Some(looked) => Ok(Some(entry_of(name.to_owned(), looked))),
+        match self.session.propfind(&url, what)? {
+            Ok(found) => match found.resource {
+                Some(looked) if directory::is_missing(&looked) => Ok(None),
+                Some(looked) => Ok(Some(entry_of(name.to_owned(), &looked))),
                 None => Err(DestinationError::new(ErrorKind::Other, what()).caused_by("the server's answer is empty")),
             },
             Err(answer) if answer.status() == StatusCode::NOT_FOUND => Ok(None),
@@ -95,17 +108,47 @@ impl WebdavDestination {
         }
     }
 
-    /// `location` is where the name is expected; both names are known to be free or taken.
+    /// Whether a file of `len_bytes` that was not there `before` is there now, although its upload was not answered. After a
+    /// gateway gave it up, the server may still be at it.
+    fn has_arrived(
+        &self,
+        name: &str,
+        len_bytes: u64,
+        before: Option<&Entry>,
+        by_gateway: bool,
+        what: &dyn Fn() -> String,
+    ) -> Result<bool, DestinationError> {
+        let began = Instant::now();
+        let mut pause = FIRST_LOOK;
+        loop {
+            let found = match self.look_at(name, what) {
+                Ok(found) => found,
+                Err(error) if error.kind == ErrorKind::Local => return Err(error),
+                // What went wrong first says more.
+                Err(_) => return Ok(false),
+            };
+            if found.as_ref().is_some_and(|entry| entry.is_file && entry.size == len_bytes) && found.as_ref() != before
+            {
+                return Ok(true);
+            }
+            if !by_gateway || began.elapsed() + pause > self.stall {
+                return Ok(false);
+            }
+            self.session.pause(pause, what)?;
+            pause = (pause * 2).min(LONGEST_LOOK);
+        }
+    }
+
+    /// `destination` is the new place: a URL, or its path alone. Both names are known to be free or taken.
     fn send_move(
         &self,
         from: &Url,
-        to: &Url,
+        destination: &str,
         what: &dyn Fn() -> String,
     ) -> Result<super::http::Answer<'_>, DestinationError> {
         let unusable = |error: reqwest::header::InvalidHeaderValue| {
             DestinationError::new(ErrorKind::Other, what()).caused_by(error)
         };
-        let destination = if self.destination_is_path { to.path() } else { to.as_str() };
         let headers = [
             (HeaderName::from_static("destination"), HeaderValue::from_str(destination).map_err(unusable)?),
             (HeaderName::from_static("overwrite"), HeaderValue::from_static("F")),
@@ -137,12 +180,12 @@ impl Destination for WebdavDestination {
 
     fn list(&mut self) -> Result<Vec<Entry>, DestinationError> {
         let what = || format!("failed to list `{}`", self.location);
-        let found = match self.session.propfind(&self.url, Depth::One, &what)? {
-            Ok(found) => found,
-            Err(mut answer) => return Err(answers::refused(&mut answer, &self.url, what())),
-        };
-        entries_in(&decoded(self.url.path()), &found.resources)
-            .map_err(|why| DestinationError::new(ErrorKind::Other, what()).caused_by(why))
+        let own = decoded(self.url.path());
+        let mut lister = Lister::new(&own, &what);
+        match self.session.propfind_each(&self.url, Depth::One, &what, &mut |resource| lister.take(resource))? {
+            Ok(_) => lister.finish(),
+            Err(mut answer) => Err(answers::refused(&mut answer, &self.url, what())),
+        }
     }
 
     fn stat(&mut self, name: &str) -> Result<Option<Entry>, DestinationError> {
@@ -156,16 +199,30 @@ impl Destination for WebdavDestination {
             return Err(DestinationError::new(ErrorKind::Other, what())
                 .caused_by("over WebDAV an upload cannot go on where another ended"));
         }
-        if self.session.is_digest() {
-            // A challenge that has become stale is renewed before the archive is on its way, not after.
-            self.look_at(name, &what)?;
-        }
-        let mut answer = self.session.upload(&url, source, &what)?;
-        if !answer.status().is_success() {
-            return Err(answers::refused(&mut answer, &url, what()));
-        }
-        answer.beginning();
         let len_bytes = source.len_bytes();
+        // So that it can be told afterwards whose the file is; and a challenge that has become stale is renewed before the
+        // archive is on its way, not after.
+        let before = self.look_at(name, &what)?;
+        let (error, by_gateway) = match self.session.upload(&url, source, &what) {
+            Ok(mut answer) if answer.status().is_success() => {
+                answer.beginning();
+                (None, false)
+            }
+            Ok(mut answer) => {
+                let by_gateway = answers::is_from_a_gateway(answer.status());
+                (Some(answers::refused(&mut answer, &url, what())), by_gateway)
+            }
+            Err(error) => (Some(error), false),
+        };
+        if let Some(error) = error {
+            // Sent again, it would end in the same way: a gateway that waits for a minute does so each time.
+            let may_be_there = error.is_transient() && self.session.sent_all();
+            if !may_be_there || !self.has_arrived(name, len_bytes, before.as_ref(), by_gateway, &what)? {
+                return Err(error);
+            }
+            tracing::info!("the upload of `{name}` was not answered, yet the file is there with all its bytes");
+            return Ok(());
+        }
         match self.look_at(name, &what)? {
             Some(entry) if entry.is_file && entry.size == len_bytes => Ok(()),
             found => {
@@ -204,7 +261,15 @@ impl Destination for WebdavDestination {
                 return Err(DestinationError::new(ErrorKind::Other, what())
                     .caused_by(format!("the server sent another part than from byte {offset}")));
             }
+            StatusCode::NOT_FOUND if self.look_at(name, &what)?.is_some_and(|entry| entry.is_file) => {
+                return Err(answers::listed_but_not_found(what()));
+            }
             _ => return Err(answers::refused(&mut answer, &url, what())),
+        };
+        // Where the answer does not announce its end, what the server tells of the file does.
+        let most_bytes = match answer.announced_bytes() {
+            Some(bytes) => bytes,
+            None => self.look_at(name, &what)?.map_or(0, |entry| entry.size),
         };
         let mut rest = |bytes: &[u8]| {
             let pass = bytes.len().min(usize::try_from(skipped).unwrap_or(usize::MAX));
@@ -214,7 +279,7 @@ impl Destination for WebdavDestination {
                 false => sink(&bytes[pass..]),
             }
         };
-        answer.read(&mut rest, &what)
+        answer.read_at_most(most_bytes, &mut rest, &what)
     }
 
     fn move_new(&mut self, from: &str, to: &str) -> Result<(), DestinationError> {
@@ -227,16 +292,19 @@ impl Destination for WebdavDestination {
         if self.look_at(to, &what)?.is_some() {
             return Err(taken());
         }
-        let mut answer = self.send_move(&source, &target, &what)?;
-        if answer.status() == StatusCode::BAD_GATEWAY && !self.destination_is_path {
+        let whole = if self.destination_is_path.get() { target.path() } else { target.as_str() };
+        let mut answer = self.send_move(&source, whole, &what)?;
+        // What servers say to an address that they do not take for their own: mod_dav, nginx, Sabre.
+        let is_foreign = matches!(answer.status().as_u16(), 400 | 403 | 502);
+        if is_foreign && !self.destination_is_path.get() {
             let error = answers::refused(&mut answer, &source, what());
             drop(answer);
             // From a gateway it may as well mean that the answer was lost: then both names tell.
             if self.look_at(from, &what)?.is_none() || self.look_at(to, &what)?.is_some() {
                 return Err(error);
             }
-            self.destination_is_path = true;
-            answer = self.send_move(&source, &target, &what)?;
+            answer = self.send_move(&source, target.path(), &what)?;
+            self.destination_is_path.set(answer.status().is_success());
         }
         match answer.status() {
             StatusCode::CREATED | StatusCode::NO_CONTENT | StatusCode::OK => {
@@ -284,54 +352,18 @@ impl Destination for WebdavDestination {
 
     fn free_space(&mut self) -> Result<Option<u64>, DestinationError> {
         let what = || format!("failed to ask for the free space of `{}`", self.location);
-        match self.session.propfind(&self.url, Depth::Zero, &what)? {
-            Ok(found) => Ok(found.resources.first().and_then(|looked| looked.available)),
+        match self.session.propfind(&self.url, &what)? {
+            Ok(found) => Ok(found.resource.and_then(|looked| looked.available)),
             Err(mut answer) => Err(answers::refused(&mut answer, &self.url, what())),
         }
     }
 
     fn server_time(&mut self) -> Result<Option<DateTime<Utc>>, DestinationError> {
         let what = || format!("failed to ask for the time of `{}`", self.location);
-        match self.session.propfind(&self.url, Depth::Zero, &what)? {
+        match self.session.propfind(&self.url, &what)? {
             Ok(found) => Ok(found.server_time),
             Err(mut answer) => Err(answers::refused(&mut answer, &self.url, what())),
         }
-    }
-}
-
-/// What lies in the collection `own`, of an answer that holds the collection itself too.
-fn entries_in(own: &str, resources: &[Resource]) -> Result<Vec<Entry>, String> {
-    if !resources.iter().any(|resource| resource.path == own) {
-        let other = resources.first().map_or("nothing".to_owned(), |resource| format!("`{}`", resource.path));
-        return Err(format!("the server was asked for `{own}` and tells of {other}: does a gateway change the paths?"));
-    }
-    let prefix = format!("{}/", own.trim_end_matches('/'));
-    let mut entries = Vec::new();
-    for resource in resources.iter().filter(|resource| resource.path != own) {
-        let name = match resource.path.strip_prefix(&prefix) {
-            Some(name) if !name.is_empty() => name,
-            _ => return Err(format!("the server lists `{}`, which is not in `{own}`", resource.path)),
-        };
-        match resource.status {
-            Some(status) if directory::is_missing(resource) => {
-                tracing::debug!("`{name}` was listed with the status {status}: it has just gone");
-            }
-            Some(status) if status >= 300 => {
-                return Err(format!("the listing is not complete: `{name}` has the status {status}"));
-            }
-            _ => entries.push(entry_of(name.to_owned(), resource)),
-        }
-    }
-    Ok(entries)
-}
-
-/// What has no length is nothing that was uploaded.
-fn entry_of(name: String, resource: &Resource) -> Entry {
-    Entry {
-        name,
-        size: resource.size.filter(|_| !resource.is_collection).unwrap_or(0),
-        modified: resource.modified,
-        is_file: !resource.is_collection && resource.size.is_some(),
     }
 }
 

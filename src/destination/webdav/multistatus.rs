@@ -1,13 +1,20 @@
 //! Reads what a PROPFIND answers (RFC 4918 §13 and §14): which resources there are, and their properties.
 
+use std::io::{self, BufRead, Read};
+
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 use quick_xml::events::Event;
 use quick_xml::name::{Namespace, ResolveResult};
 use quick_xml::reader::NsReader;
 
+use crate::destination::DestinationError;
+use crate::text::{MAX_LINE_CHARS, quote};
+
 /// Deeper than any answer nests.
 const DEEPEST: usize = 64;
+/// Longer than any element with its attributes, and than any text that is asked for, bytes.
+const LONGEST_EVENT: usize = 64 << 10;
 
 /// One resource of the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,17 +67,39 @@ impl Element {
     }
 }
 
-/// All resources of an answer, in its order; an error unless it is complete.
+/// Why an answer was not read to its end.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// It is not what was asked for.
+    Malformed(String),
+    /// A resource was refused.
+    Refused(DestinationError),
+}
+
+impl From<String> for Unread {
+    fn from(why: String) -> Self {
+        Unread::Malformed(why)
+    }
+}
+
+/// Gives `each` every resource of an answer, in its order; an error unless it is complete. Little of it is held at a time.
 ///
 /// # Errors
-/// What is wrong with it.
-pub(super) fn read(xml: &str) -> Result<Vec<Resource>, String> {
-    let mut reader = NsReader::from_str(xml);
+/// What is wrong with it, or what `each` says.
+pub(super) fn read(
+    xml: impl BufRead,
+    each: &mut dyn FnMut(Resource) -> Result<(), DestinationError>,
+) -> Result<(), Unread> {
+    let mut reader = NsReader::from_reader(Limited { inner: xml, left: LONGEST_EVENT });
     reader.config_mut().expand_empty_elements = true;
     let mut parser = Parser::default();
+    let mut buffer = Vec::new();
     loop {
-        let (namespace, event) =
-            reader.read_resolved_event().map_err(|error| format!("it is no proper XML: {error}"))?;
+        buffer.clear();
+        reader.get_mut().left = LONGEST_EVENT;
+        let (namespace, event) = reader
+            .read_resolved_event_into(&mut buffer)
+            .map_err(|error| format!("it is no proper XML: {}", quote(&error.to_string(), MAX_LINE_CHARS)))?;
         match event {
             Event::Start(start) => {
                 let name = start.local_name();
@@ -80,13 +109,46 @@ pub(super) fn read(xml: &str) -> Result<Vec<Resource>, String> {
                 };
                 parser.open(element)?;
             }
-            Event::End(_) => parser.close()?,
-            Event::Text(text) => parser.text.push_str(&text),
-            Event::CData(text) => parser.text.push_str(&text),
-            Event::GeneralRef(entity) => parser.text.push(character(&entity)?),
-            Event::Eof => return parser.finish(),
+            Event::End(_) => {
+                if let Some(resource) = parser.close()? {
+                    each(resource).map_err(Unread::Refused)?;
+                }
+            }
+            Event::Text(text) => parser.add(&text)?,
+            Event::CData(text) => parser.add(&text)?,
+            Event::GeneralRef(entity) => parser.add(character(&entity)?.encode_utf8(&mut [0; 4]))?,
+            Event::Eof => return Ok(parser.finish()?),
             _ => {}
         }
+    }
+}
+
+/// A reader that fails after so many bytes: the parser holds all of an element at once.
+struct Limited<R> {
+    inner: R,
+    left: usize,
+}
+
+impl<R: BufRead> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Limited<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let held = self.inner.fill_buf()?;
+        match self.left {
+            0 if !held.is_empty() => Err(io::Error::other("one of its elements does not end")),
+            left => Ok(&held[..held.len().min(left)]),
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.left = self.left.saturating_sub(count);
+        self.inner.consume(count);
     }
 }
 
@@ -109,7 +171,6 @@ fn character(entity: &quick_xml::events::BytesRef<'_>) -> Result<char, String> {
 struct Parser {
     stack: Vec<Element>,
     text: String,
-    resources: Vec<Resource>,
     current: Resource,
     /// Of the `propstat` that is open: they count only if its status, which comes last, is a success.
     properties: Resource,
@@ -135,8 +196,17 @@ impl Parser {
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), String> {
-        let Some(element) = self.stack.pop() else { return Ok(()) };
+    fn add(&mut self, text: &str) -> Result<(), String> {
+        if self.text.len() + text.len() > LONGEST_EVENT {
+            return Err("one of its texts does not end".to_owned());
+        }
+        self.text.push_str(text);
+        Ok(())
+    }
+
+    /// Closes an element; gives the resource that is complete with it.
+    fn close(&mut self) -> Result<Option<Resource>, String> {
+        let Some(element) = self.stack.pop() else { return Ok(None) };
         let parent = self.stack.last().copied();
         let text = std::mem::take(&mut self.text);
         let text = text.trim();
@@ -166,16 +236,16 @@ impl Parser {
                 if resource.path.is_empty() {
                     return Err("it has an entry without a path".to_owned());
                 }
-                self.resources.push(resource);
+                return Ok(Some(resource));
             }
             _ => {}
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn finish(self) -> Result<Vec<Resource>, String> {
+    fn finish(self) -> Result<(), String> {
         match self.complete && self.stack.is_empty() {
-            true => Ok(self.resources),
+            true => Ok(()),
             false => Err("it ends before its end".to_owned()),
         }
     }
@@ -208,6 +278,20 @@ pub(super) fn decoded(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// All of them.
+    fn read(xml: &str) -> Result<Vec<Resource>, String> {
+        let mut resources = Vec::new();
+        let each = &mut |resource| {
+            resources.push(resource);
+            Ok(())
+        };
+        match super::read(xml.as_bytes(), each) {
+            Ok(()) => Ok(resources),
+            Err(Unread::Malformed(why)) => Err(why),
+            Err(Unread::Refused(error)) => unreachable!("{error}"),
+        }
+    }
 
     const APACHE: &str = r#"<?xml version="1.0" encoding="utf-8"?>
 <D:multistatus xmlns:D="DAV:" xmlns:ns0="DAV:">
@@ -272,5 +356,21 @@ mod tests {
         assert!(read(nameless).is_err());
         let deep = format!("<d:multistatus xmlns:d=\"DAV:\">{}", "<d:x>".repeat(100));
         assert_eq!(read(&deep).unwrap_err(), "it nests too deep");
+    }
+
+    #[test]
+    fn an_element_or_a_text_without_end_is_given_up() {
+        let long = "x".repeat(LONGEST_EVENT + 1);
+        let within = |inner: &str| format!("<d:multistatus xmlns:d=\"DAV:\">{inner}</d:multistatus>");
+        for endless in [
+            format!("<d:response><d:href>/{long}</d:href></d:response>"),
+            format!("<d:response><d:href>/{}</d:href></d:response>", "&amp;".repeat(LONGEST_EVENT + 1)),
+            format!("<d:response><d:href a=\"{long}\">/x</d:href></d:response>"),
+            format!("<!-- {long} -->"),
+            format!("<d:{long}/>"),
+        ] {
+            let why = read(&within(&endless)).unwrap_err();
+            assert!(why.contains("does not end"), "{why}");
+        }
     }
 }

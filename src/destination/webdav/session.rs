@@ -1,7 +1,9 @@
 //! Requests with credentials: a challenge is answered, and the request made again.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use url::Url;
@@ -9,16 +11,17 @@ use url::Url;
 use super::super::http::{Answer, Http, Keys, Settings};
 use super::answers;
 use super::auth::{Credentials, Verdict};
-use super::multistatus::{self, Resource};
+use super::multistatus::{self, Resource, Unread};
 use crate::config::settings::{WebdavLogin, WebdavSettings};
+use crate::destination::limits::MAX_LISTING_BYTES;
 use crate::destination::{DestinationError, ErrorKind, Source, Timeouts};
 use crate::http::authority;
 use crate::interrupt::Interrupt;
 
 /// A challenge, its renewal, and one more.
 const MOST_ATTEMPTS: u32 = 3;
-/// The longest listing: some hundred thousand files.
-const MOST_LISTING_BYTES: usize = 256 << 20;
+/// What is told of one resource is shorter, bytes.
+const MOST_RESOURCE_BYTES: u64 = 1 << 20;
 
 /// How deep a PROPFIND looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +51,9 @@ impl Session {
         Ok(Session {
             http: Http::new(&base, interrupt)?,
             login: settings.login.clone(),
-            credentials: RefCell::new(Credentials::new(&settings.login)),
+            credentials: RefCell::new(Credentials::new(&settings.login, settings.url.scheme() == "https")),
             place: authority(&settings.url),
         })
-    }
-
-    /// Whether a challenge may have become stale since the last request.
-    pub(super) fn is_digest(&self) -> bool {
-        self.credentials.borrow().is_digest()
     }
 
     /// A request without a body, or with a short one in XML; any answer but a 401.
@@ -90,32 +88,66 @@ impl Session {
         })
     }
 
-    /// The properties of a resource, and with [`Depth::One`] of all that lies in it; `Err` with the answer if it is none of
-    /// these.
+    /// Whether the last upload had handed over everything when it failed.
+    pub(super) fn sent_all(&self) -> bool {
+        self.http.sent_all()
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// `Local`: a signal, or the time limit.
+    pub(super) fn pause(&self, duration: Duration, what: &dyn Fn() -> String) -> Result<(), DestinationError> {
+        self.http.pause(duration, what)
+    }
+
+    /// The properties of a resource; `Err` with the answer if it tells none.
     pub(super) fn propfind(
+        &self,
+        url: &Url,
+        what: &dyn Fn() -> String,
+    ) -> Result<Result<Found, Answer<'_>>, DestinationError> {
+        let mut first = None;
+        let each = &mut |resource| {
+            first.get_or_insert(resource);
+            Ok(())
+        };
+        let found = self.propfind_each(url, Depth::Zero, what, each)?;
+        Ok(found.map(|server_time| Found { resource: first, server_time }))
+    }
+
+    /// Gives `each` the properties of a resource and, with [`Depth::One`], of all that lies in it; the server's clock, or `Err`
+    /// with the answer if it tells none.
+    pub(super) fn propfind_each(
         &self,
         url: &Url,
         depth: Depth,
         what: &dyn Fn() -> String,
-    ) -> Result<Result<Found, Answer<'_>>, DestinationError> {
+        each: &mut dyn FnMut(Resource) -> Result<(), DestinationError>,
+    ) -> Result<Result<Option<DateTime<Utc>>, Answer<'_>>, DestinationError> {
         let method = Method::from_bytes(b"PROPFIND")
             .map_err(|error| DestinationError::new(ErrorKind::Other, what()).caused_by(error))?;
-        let depth = match depth {
-            Depth::Zero => HeaderValue::from_static("0"),
-            Depth::One => HeaderValue::from_static("1"),
+        let (depth, most_bytes) = match depth {
+            Depth::Zero => (HeaderValue::from_static("0"), MOST_RESOURCE_BYTES),
+            Depth::One => (HeaderValue::from_static("1"), MAX_LISTING_BYTES),
         };
         let mut answer = self.ask(&method, url, &[(HeaderName::from_static("depth"), depth)], Some(PROPFIND), what)?;
         if answer.status() != StatusCode::MULTI_STATUS {
             return Ok(Err(answer));
         }
         let server_time = crate::http::server_date(answer.headers());
-        let xml = answer.text(MOST_LISTING_BYTES, what)?;
-        let resources = multistatus::read(&xml).map_err(|why| {
-            DestinationError::new(ErrorKind::Other, what())
+        let mut stream = answer.stream(most_bytes);
+        let read = multistatus::read(&mut stream, each);
+        if let Some(error) = stream.failure(what) {
+            return Err(error);
+        }
+        match read {
+            Ok(()) => Ok(Ok(server_time)),
+            Err(Unread::Refused(error)) => Err(error),
+            Err(Unread::Malformed(why)) => Err(DestinationError::new(ErrorKind::Other, what())
                 .caused_by(format!("the server's answer cannot be read: {why}"))
-                .with_hint(answers::no_webdav_hint())
-        })?;
-        Ok(Ok(Found { resources, server_time }))
+                .with_hint(answers::no_webdav_hint())),
+        }
     }
 
     /// Sends until the answer is no 401, or there is nothing more to say to it.
@@ -144,6 +176,7 @@ impl Session {
             match credentials.challenged(answer.headers()) {
                 Verdict::Again => {}
                 Verdict::Refused => return Err(unauthorized(None)),
+                Verdict::Unencrypted => return Err(answers::unencrypted(&self.place, what())),
                 Verdict::Other(schemes) => return Err(unauthorized(Some(&schemes))),
             }
         }
@@ -153,9 +186,9 @@ impl Session {
 
 /// What a PROPFIND found.
 pub(super) struct Found {
-    pub resources: Vec<Resource>,
+    pub resource: Option<Resource>,
     /// The server's clock.
-    pub server_time: Option<chrono::DateTime<chrono::Utc>>,
+    pub server_time: Option<DateTime<Utc>>,
 }
 
 /// Asks for no more than is needed: a listing of ten thousand files is five megabytes long even so.

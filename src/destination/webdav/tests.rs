@@ -36,6 +36,16 @@ fn status(line: &str) -> Reply {
     reply(line, &["Content-Length: 0"], b"")
 }
 
+/// No answer at all.
+fn lost() -> Reply {
+    let whole = "HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    status("201 Created").short_by(whole.len())
+}
+
+fn cause(error: &DestinationError) -> String {
+    std::error::Error::source(error).unwrap().to_string()
+}
+
 fn challenge(nonce: &str) -> Reply {
     reply("401 Unauthorized", &["Content-Length: 0", &CHALLENGE.replace("NONCE", nonce)], b"")
 }
@@ -44,8 +54,8 @@ fn open(server: &Responder) -> Result<WebdavDestination, DestinationError> {
     let login =
         WebdavLogin::Password { username: "me".to_owned(), password: Secret::new("geheim"), scheme: HttpScheme::Auto };
     let settings = WebdavSettings { url: server.url("/d/"), login, ca_file: None };
-    let stall = Duration::from_secs(20);
-    WebdavDestination::open(&settings, Timeouts { connect: stall, stall }, &Interrupt::default())
+    let (connect, stall) = (Duration::from_secs(20), Duration::from_secs(2));
+    WebdavDestination::open(&settings, Timeouts { connect, stall }, &Interrupt::default())
 }
 
 /// Method, path and a header's value of each request.
@@ -67,8 +77,8 @@ fn a_challenge_that_became_stale_costs_no_upload() {
         challenge("n2"),
         status("404 Not Found"),
         // And so does the upload itself: it is refused at once, and sent again.
-        challenge("n3"),
-        status("201 Created"),
+        challenge("n3").then_silence(),
+        status("201 Created").then_silence(),
         listing(&[("/d/x", Some(9_000_000))]),
     ]);
     let mut webdav = open(&server).unwrap();
@@ -87,20 +97,136 @@ fn a_challenge_that_became_stale_costs_no_upload() {
 fn a_server_behind_a_gateway_is_told_the_path_alone() {
     let there = || listing(&[("/d/a", Some(1))]);
     let missing = || status("404 Not Found");
+    // mod_dav, nginx and Sabre, told `https` by the client and spoken to by `http`.
+    for foreign in ["502 Bad Gateway", "400 Bad Request", "403 Forbidden"] {
+        let server = Responder::start(vec![
+            directory(),
+            missing(),
+            status(foreign),
+            there(),
+            missing(),
+            status("201 Created"),
+            // Known from then on.
+            missing(),
+            status("201 Created"),
+        ]);
+        let mut webdav = open(&server).unwrap();
+        webdav.move_new("a", "b").unwrap();
+        webdav.move_new("c", "d").unwrap();
+        let moves: Vec<String> =
+            asked(&server, "destination:").into_iter().filter(|request| request.starts_with("move")).collect();
+        let whole = format!("move /d/a {}", server.url("/d/b"));
+        assert_eq!(moves, [whole.as_str(), "move /d/a /d/b", "move /d/c /d/d"]);
+    }
+}
+
+#[test]
+fn a_move_that_is_forbidden_stays_forbidden() {
     let server = Responder::start(vec![
         directory(),
-        missing(),
-        // mod_dav, told `https` by the client and spoken to by `http`.
-        status("502 Bad Gateway"),
-        there(),
-        missing(),
-        status("201 Created"),
+        status("404 Not Found"),
+        status("403 Forbidden"),
+        listing(&[("/d/a", Some(1))]),
+        status("404 Not Found"),
+        status("403 Forbidden"),
     ]);
-    let mut webdav = open(&server).unwrap();
-    webdav.move_new("a", "b").unwrap();
-    let moves: Vec<String> =
-        asked(&server, "destination:").into_iter().filter(|request| request.starts_with("move")).collect();
-    assert_eq!(moves, [format!("move /d/a {}", server.url("/d/b")), "move /d/a /d/b".to_owned()]);
+    assert_eq!(open(&server).unwrap().move_new("a", "b").unwrap_err().kind, ErrorKind::PermissionDenied);
+}
+
+#[test]
+fn an_upload_whose_answer_was_lost_is_looked_for_before_it_is_sent_again() {
+    let there = |size| listing(&[("/d/x", Some(size))]);
+    let missing = || status("404 Not Found");
+    let gone = || status("504 Gateway Timeout");
+    for (script, arrived) in [
+        // The gateway gave up, and the server has it, at once or a moment later.
+        (vec![missing(), gone(), there(7)], true),
+        (vec![missing(), gone(), missing(), there(3), there(7)], true),
+        (vec![there(5), gone(), there(7)], true),
+        (vec![missing(), status("524 A Timeout Occurred"), there(7)], true),
+        (vec![missing(), lost(), there(7)], true),
+        // It never comes, or nothing tells that it is ours.
+        (vec![missing(), lost(), missing()], false),
+        (vec![there(7), lost(), there(7)], false),
+        (vec![missing(), gone(), status("500 Internal Server Error")], false),
+        // An earlier attempt may have come to its end meanwhile: that is the file, too.
+        (vec![missing(), status("423 Locked"), there(7)], true),
+        (vec![missing(), status("423 Locked"), missing()], false),
+    ] {
+        let server = Responder::start([vec![directory()], script].concat());
+        let result = open(&server).unwrap().put("x", &mut Cursor::new(b"content"), 0);
+        assert_eq!(result.is_ok(), arrived, "{:?}", server.asked());
+        assert!(result.err().is_none_or(|error| error.is_transient()));
+        assert_eq!(asked(&server, "-").iter().filter(|request| request.starts_with("put")).count(), 1);
+    }
+}
+
+#[test]
+fn a_server_that_says_when_to_come_back_is_heard() {
+    for (line, expected) in
+        [("429 Too Many Requests", Some(120)), ("503 Service Unavailable", Some(120)), ("403 Forbidden", None)]
+    {
+        let busy = reply(line, &["Content-Length: 0", "Retry-After: 120"], b"");
+        let error = open(&Responder::start(vec![busy])).err().unwrap();
+        assert_eq!(error.retry_after().map(|wait| wait.as_secs()), expected, "{line}");
+        assert_eq!(error.is_transient(), expected.is_some());
+    }
+}
+
+#[test]
+fn a_password_is_not_given_to_whoever_asks_over_plain_http() {
+    let basic = reply("401 Unauthorized", &["Content-Length: 0", "WWW-Authenticate: Basic realm=\"r\""], b"");
+    let server = Responder::start(vec![basic]);
+    let error = open(&server).err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Auth);
+    assert!(cause(&error).contains("the connection is not encrypted"), "{}", cause(&error));
+    assert!(error.hint().unwrap().en.contains("`auth = \"basic\"`"));
+    assert!(server.asked().iter().all(|request| !request.contains("authorization")), "{:?}", server.asked());
+}
+
+#[test]
+fn a_file_that_is_listed_and_not_given_out_is_told_apart() {
+    let listed = listing(&[("/d/.x.part", Some(7))]);
+    let server = Responder::start(vec![directory(), status("404 Not Found"), listed]);
+    let error = open(&server).unwrap().get(".x.part", 0, &mut |_| Ok(())).unwrap_err();
+    assert!(error.kind == ErrorKind::Other && error.hint().unwrap().en.contains("MIME type"), "{}", cause(&error));
+    let server = Responder::start(vec![directory(), status("404 Not Found"), status("404 Not Found")]);
+    assert_eq!(open(&server).unwrap().get("x", 0, &mut |_| Ok(())).unwrap_err().kind, ErrorKind::NotFound);
+}
+
+#[test]
+fn a_file_without_end_is_read_no_further_than_it_is_long() {
+    // Neither a length nor chunks: it ends with the connection.
+    let server =
+        Responder::start(vec![directory(), reply("200 OK", &[], &[7; 100_000]), listing(&[("/d/x", Some(100))])]);
+    let mut held = 0;
+    let error = open(&server).unwrap().get("x", 0, &mut |bytes| {
+        held += bytes.len();
+        Ok(())
+    });
+    let error = error.unwrap_err();
+    assert!(error.kind == ErrorKind::Other && cause(&error).contains("more than the 100 bytes"), "{}", cause(&error));
+    assert!(held <= 100);
+}
+
+#[test]
+fn a_listing_without_end_is_given_up() {
+    let mut xml = "<d:multistatus xmlns:d=\"DAV:\"><d:response><d:href>/d/</d:href></d:response>".to_owned();
+    let entry = format!("<d:response><d:href>/d/{}</d:href></d:response>", "x".repeat(5000));
+    xml.push_str(&entry);
+    let server = Responder::start(vec![directory(), reply("207 Multi-Status", &[], xml.as_bytes())]);
+    let error = open(&server).unwrap().list().unwrap_err();
+    assert!(cause(&error).contains("given up: it holds a name of 5000 bytes"), "{}", cause(&error));
+    assert!(error.hint().unwrap().en.contains("directory of their own"));
+}
+
+#[test]
+fn what_a_server_says_is_quoted_short_and_harmless() {
+    let page = format!("<p>\x1b[2J\u{202e}{}</p>", "x".repeat(9000));
+    let length = format!("Content-Length: {}", page.len());
+    let server = Responder::start(vec![reply("500 Internal Server Error", &[&length], page.as_bytes())]);
+    let told = cause(&open(&server).err().unwrap());
+    assert!(told.len() < 500 && !told.chars().any(crate::text::is_unsafe), "{told:?}");
 }
 
 #[test]
@@ -204,7 +330,8 @@ fn a_page_where_the_listing_should_be_is_not_taken_for_an_empty_directory() {
 fn a_file_that_has_another_size_than_was_sent_is_a_failure() {
     let server = Responder::start(vec![
         directory(),
-        reply("201 Created", &["Content-Length: 0"], b""),
+        status("404 Not Found"),
+        status("201 Created"),
         listing(&[("/d/x", Some(3))]),
     ]);
     let error = open(&server).unwrap().put("x", &mut Cursor::new(b""), 0).unwrap_err();
