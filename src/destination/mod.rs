@@ -303,7 +303,8 @@ pub trait Destination: Send {
     ///
     /// # Errors
     /// `AlreadyExists` if `name` is taken (that file is as it was), else as [`put`](Destination::put).
-    /// After `Unreachable` it may have happened: look at the name.
+    /// After `Unreachable` it may have happened: look at the name. Its [`certain_bytes`](DestinationError::certain_bytes) are what
+    /// the next attempt need not send again.
     fn put_new(&mut self, name: &str, source: &mut dyn Source) -> Result<(), DestinationError> {
         let _ = source;
         Err(DestinationError::new(

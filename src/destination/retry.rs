@@ -247,14 +247,20 @@ impl Destination for Retrying {
 
     fn put_new(&mut self, name: &str, source: &mut dyn Source) -> Result<(), DestinationError> {
         let mut tried = false;
-        self.attempt(&format!("uploading `{name}`"), |destination, _| {
+        let mut reached = 0;
+        self.attempt(&format!("uploading `{name}`"), |destination, failures| {
             // An attempt whose answer was lost may have succeeded; whether this is our file, only its content tells.
             if tried && destination.stat(name)?.is_some() {
                 let message = format!("`{name}` is there since an attempt whose answer was lost");
                 return Err(DestinationError::new(ErrorKind::AlreadyExists, message));
             }
             tried = true;
-            destination.put_new(name, source)
+            let put = destination.put_new(name, source);
+            let kept = put.as_ref().err().and_then(DestinationError::certain_bytes).unwrap_or_default();
+            if kept >= reached + PROGRESS_BYTES {
+                (reached, *failures) = (kept, 0);
+            }
+            put
         })
     }
 

@@ -75,6 +75,8 @@ const PROTOCOLS: &[Protocol] = &[
     s3::PLAIN,
     #[cfg(feature = "s3")]
     s3::TLS,
+    #[cfg(feature = "s3")]
+    s3::UNCONDITIONAL,
     #[cfg(feature = "sftp")]
     sftp::SHELL,
     #[cfg(feature = "sftp")]

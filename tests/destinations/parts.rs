@@ -3,16 +3,21 @@
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 use anyhow::{Result, ensure};
+use archive::config::settings::DestinationSettings;
 use archive::destination::{self, ErrorKind, Source};
 use archive::interrupt::Interrupt;
 
-use crate::server::{Case, Feature, Place, Server, content, read, refused, says};
+use crate::server::{Case, Feature, Place, Server, content, read, refused, says, told};
+use crate::support::proxy::{Fault, Plan};
 
 pub const CASES: &[Case] = &[
     Case { name: "a_large_file_in_several_parts_comes_back", feature: Feature::Parts, run: round_trip },
     Case { name: "a_failed_upload_leaves_no_parts", feature: Feature::Parts, run: failed },
     Case { name: "parts_of_a_killed_run_are_removed_by_the_next_upload", feature: Feature::Parts, run: leftovers },
     Case { name: "bytes_that_change_on_their_way_are_refused", feature: Feature::Parts, run: changed },
+    Case { name: "a_part_that_is_cut_or_refused_is_sent_again_alone", feature: Feature::Parts, run: hiccups },
+    Case { name: "what_takes_the_name_while_parts_are_sent_stays", feature: Feature::Parts, run: taken_meanwhile },
+    Case { name: "it_is_known_whether_a_taken_name_is_refused", feature: Feature::Parts, run: conditions },
 ];
 
 /// More than two parts, and the last one is short.
@@ -121,4 +126,59 @@ fn changed(server: &dyn Server) -> Result<()> {
     };
     let told = refused(server, destination.put("x", &mut changing, 0), ErrorKind::Unreachable)?;
     says(&told, &["`x`", "BadDigest"])
+}
+
+fn hiccups(server: &dyn Server) -> Result<()> {
+    let sent = content(LARGE, 35);
+    let proxy = server.proxy();
+    // The second part is cut twice, the second time after it has arrived; each attempt brings the upload forward.
+    for bytes in [25_000_000, 17_500_000] {
+        proxy.next(Plan::pass().up(Fault::ResetAfter(bytes)));
+    }
+    let settings = DestinationSettings { retries: 1, ..server.settings(Place::Data) };
+    let settings = server.redirected(&settings, proxy.port());
+    let mut destination = destination::connect(&settings, &Interrupt::default())?;
+    destination
+        .put_new("20261120.tgz", &mut Cursor::new(&sent))
+        .map_err(|error| anyhow::anyhow!("{}", told(&error)))?;
+    ensure!(server.disk(Place::Data).read("20261120.tgz").as_ref() == Some(&sent), "it is not intact");
+    // Twice a part too much, and not the whole once more.
+    ensure!(proxy.bytes_up() < LARGE as u64 + 22_000_000, "{} bytes were sent", proxy.bytes_up());
+
+    let before = proxy.bytes_up();
+    server.refuse_parts(1);
+    destination
+        .put_new("20261121.tgz", &mut Cursor::new(&sent))
+        .map_err(|error| anyhow::anyhow!("{}", told(&error)))?;
+    ensure!(server.disk(Place::Data).read("20261121.tgz") == Some(sent), "it is not intact");
+    ensure!(proxy.bytes_up() - before < LARGE as u64 + 18_000_000, "{} bytes were sent", proxy.bytes_up() - before);
+    ensure!(server.unfinished() == 0, "{} parts are left", server.unfinished());
+    Ok(())
+}
+
+fn taken_meanwhile(server: &dyn Server) -> Result<()> {
+    let disk = server.disk(Place::Data);
+    let mut destination = server.connect(Place::Data)?;
+    let mut source = At {
+        inner: Cursor::new(content(LARGE, 36)),
+        byte: LARGE as u64 - 1,
+        act: |_: &mut [u8]| {
+            disk.write("20261120.tgz", b"another's");
+            Ok(())
+        },
+    };
+    refused(server, destination.put_new("20261120.tgz", &mut source), ErrorKind::AlreadyExists)?;
+    ensure!(disk.read("20261120.tgz").is_some_and(|held| held == b"another's"), "it was replaced");
+    ensure!(server.unfinished() == 0, "{} parts are left", server.unfinished());
+    Ok(())
+}
+
+fn conditions(server: &dyn Server) -> Result<()> {
+    for _ in 0..2 {
+        let able = server.connect(Place::Data)?.explore();
+        ensure!(able == server.capabilities(), "{able:?}");
+        ensure!(server.disk(Place::Data).names().is_empty(), "{:?}", server.disk(Place::Data).names());
+        ensure!(server.unfinished() == 0, "{} parts are left", server.unfinished());
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 
 use archive::config::secret::Secret;
 use archive::config::settings::{DestinationSettings, Protocol as ProtocolSettings, S3Credentials, S3Settings};
@@ -10,7 +11,7 @@ use archive::destination::{Capabilities, ErrorKind};
 use tempfile::TempDir;
 
 use crate::server::{Directory, Disk, Feature, Place, Protocol, Refusal, Server};
-use crate::support::s3::{BUCKET, OWNER, S3Server, STRANGER, endpoint};
+use crate::support::s3::{BUCKET, OWNER, Quirks, S3Server, STRANGER, endpoint};
 use crate::support::tls::Authority;
 
 /// Over plain HTTP.
@@ -41,6 +42,15 @@ pub const TLS: Protocol = Protocol {
     ..PLAIN
 };
 
+/// Ignores the condition that a name must be free.
+pub const UNCONDITIONAL: Protocol = Protocol {
+    name: "s3-unconditional",
+    features: &[Feature::Parts, Feature::PutNew],
+    start: || Box::new(S3 { quirks: Quirks { ignores_conditions: true, ..Quirks::default() }, ..S3::start(None) }),
+    refusals: &[],
+    ..PLAIN
+};
+
 const WRONG: &str = "a-wrong-secret";
 
 #[derive(Clone, Copy)]
@@ -55,12 +65,14 @@ struct S3 {
     server: OnceLock<S3Server>,
     authority: Authority,
     files: TempDir,
+    quirks: Quirks,
 }
 
 impl S3 {
     fn start(tls: Option<Certificate>) -> Self {
         let files = tempfile::tempdir().expect("a temp directory");
-        S3 { tls, server: OnceLock::new(), authority: Authority::new("archive test CA of S3"), files }
+        let authority = Authority::new("archive test CA of S3");
+        S3 { tls, server: OnceLock::new(), authority, files, quirks: Quirks::default() }
     }
 
     fn server(&self) -> &S3Server {
@@ -75,7 +87,7 @@ impl S3 {
                 Certificate::Expired => self.authority.expired(),
                 Certificate::WrongName => self.authority.wrong_name(),
             });
-            S3Server::start(leaf.map(|leaf| leaf.server_config()))
+            S3Server::start_with(leaf.map(|leaf| leaf.server_config()), self.quirks.clone())
         })
     }
 
@@ -156,7 +168,8 @@ impl Server for S3 {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { move_refuses_to_clobber: true, server_clock: true, atomic_put: true, ..Capabilities::NONE }
+        let move_refuses_to_clobber = !self.quirks.ignores_conditions;
+        Capabilities { move_refuses_to_clobber, server_clock: true, atomic_put: true, ..Capabilities::NONE }
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -166,6 +179,10 @@ impl Server for S3 {
 
     fn unfinished(&self) -> usize {
         self.server().unfinished_parts()
+    }
+
+    fn refuse_parts(&self, count: usize) {
+        self.quirks.busy_parts.store(count, Ordering::SeqCst);
     }
 
     fn leave_unfinished(&self, name: &str) {

@@ -181,6 +181,11 @@ pub trait Server {
         unreachable!("only with `Feature::Parts`")
     }
 
+    /// Answers so many of the next parts with a refusal that passes ([`Feature::Parts`]).
+    fn refuse_parts(&self, _count: usize) {
+        unreachable!("only with `Feature::Parts`")
+    }
+
     /// Where it listens ([`Feature::Network`]).
     fn port(&self) -> u16 {
         unreachable!("only with `Feature::Network`")

@@ -101,6 +101,8 @@ pub(super) struct Answer<'a> {
     http: &'a Http,
     response: Response,
     stall: StallTimer,
+    /// Until when any byte is enough to go on.
+    may_trickle: Option<Instant>,
     /// Of a body that was not wanted to its end: without it, the client would give up the connection before the answer is read.
     _unsent: Option<Sender<io::Result<Bytes>>>,
 }
@@ -273,7 +275,7 @@ impl Http {
         match sent {
             Ok(response) => {
                 let stall = StallTimer::new(self.timeouts.stall);
-                Ok(Answer { http: self, response, stall, _unsent: unsent })
+                Ok(Answer { http: self, response, stall, may_trickle: None, _unsent: unsent })
             }
             Err(stop) => {
                 drop(unsent);
@@ -319,6 +321,12 @@ impl<'a> Answer<'a> {
     /// As they came.
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
+    }
+
+    /// For so long the body may come byte by byte: it has no more to say than that the server is still at work.
+    #[allow(dead_code, reason = "not every protocol has such an answer")]
+    pub fn may_trickle(&mut self, longest: Duration) {
+        self.may_trickle = Instant::now().checked_add(longest);
     }
 
     /// The body, piece by piece.
@@ -402,7 +410,10 @@ impl<'a> Answer<'a> {
 
     fn piece(&mut self) -> Result<Option<Bytes>, Stop> {
         let (http, response) = (self.http, &mut self.response);
-        let left = self.stall.left();
+        let left = match self.may_trickle {
+            Some(end) => http.timeouts.stall.min(end.saturating_duration_since(Instant::now())),
+            None => self.stall.left(),
+        };
         let piece = http.block_on(async { http.bounded(left, response.chunk()).await?.map_err(Stop::Cut) })?;
         self.stall.moved(piece.as_ref().map_or(0, |piece| piece.len() as u64));
         Ok(piece)

@@ -5,7 +5,7 @@
 //! further `/`.
 //!
 //! - `sign` makes requests into signed URLs, by the crate `rusty-s3`, which is named there alone; `xml` reads answers,
-//!   `refusal` translates errors, `upload` sends objects, in parts where they are large.
+//!   `refusal` translates errors, `upload` sends objects, `parts` the large ones, `explore` finds out what the server keeps to.
 
 use std::path::Path;
 
@@ -18,12 +18,17 @@ use rusty_s3::Method;
 use self::refusal::Refusal;
 use self::sign::{Request, Signer};
 use super::http::{Answer, Http, Keys, Settings};
+use super::limits::Listing;
 use super::{Capabilities, Destination, DestinationError, Entry, ErrorKind, Sink, Source, Timeouts, check_name};
 use crate::config::settings::S3Settings;
 use crate::digest::Digest;
+use crate::error::Hinted as _;
 use crate::http::server_date;
 use crate::interrupt::Interrupt;
+use crate::text::{MAX_NAME_CHARS, quote};
 
+mod explore;
+mod parts;
 mod refusal;
 mod sign;
 mod upload;
@@ -31,6 +36,8 @@ mod xml;
 
 /// A page of a listing has at most 1,000 keys of at most 1 KB, each three times as long when it is percent-encoded.
 const LONGEST_ANSWER: usize = 8 << 20;
+/// Pages without an entry in a row: some come where many objects were deleted from a bucket with versions.
+const MOST_EMPTY_PAGES: usize = 100;
 
 /// A prefix of a bucket.
 pub struct S3Destination {
@@ -44,6 +51,8 @@ pub struct S3Destination {
     tells_time: bool,
     /// Which of our headers the server understands, as far as is known.
     headers: upload::Headers,
+    /// It refuses a name that is taken, as far as is known.
+    keeps_conditions: bool,
 }
 
 impl S3Destination {
@@ -72,6 +81,7 @@ impl S3Destination {
             location,
             tells_time: false,
             headers: upload::Headers::default(),
+            keeps_conditions: true,
         };
         let what = || format!("failed to reach `{}`", s3.location);
         let answer = match s3.ask(&s3.listing(&s3.directory(), None, 1), &what)? {
@@ -189,8 +199,9 @@ fn judged(mut answer: Answer<'_>) -> Result<Result<Answer<'_>, Refusal>, Destina
     }
     let status = answer.status().as_u16();
     let region = answer.headers().get("x-amz-bucket-region").and_then(|region| region.to_str().ok()).map(str::to_owned);
+    let retry_after = crate::http::retry_after(answer.headers());
     let body = answer.beginning();
-    Ok(Err(Refusal { status, words: xml::error(&body), region, had_body: !body.trim().is_empty() }))
+    Ok(Err(Refusal { status, words: xml::error(&body), region, had_body: !body.trim().is_empty(), retry_after }))
 }
 
 fn page_of(mut answer: Answer<'_>, what: &dyn Fn() -> String) -> Result<xml::Page, DestinationError> {
@@ -225,7 +236,7 @@ impl Destination for S3Destination {
 
     fn capabilities(&mut self) -> Capabilities {
         Capabilities {
-            move_refuses_to_clobber: self.headers.conditions,
+            move_refuses_to_clobber: self.headers.conditions && self.keeps_conditions,
             move_in_one_step: false,
             // A server knows the SHA-256 of an object that came in one piece, of others only that of each part.
             checksum_by_server: false,
@@ -236,35 +247,54 @@ impl Destination for S3Destination {
         }
     }
 
+    fn explore(&mut self) -> Capabilities {
+        if let Some(kept) = self.probe_conditions() {
+            self.keeps_conditions = kept;
+        }
+        self.capabilities()
+    }
+
     fn list(&mut self) -> Result<Vec<Entry>, DestinationError> {
         let what = || format!("failed to list `{}`", self.location);
         let directory = self.directory();
         let named = |key: &str| key.strip_prefix(&directory).map(str::to_owned);
+        let refused = |why: String| DestinationError::new(ErrorKind::Other, what()).caused_by(why);
         let foreign = |key: &str| {
-            DestinationError::new(ErrorKind::Other, what())
-                .caused_by(format!("the server listed `{key}`, which is not below `{directory}`"))
+            let key = quote(key, MAX_NAME_CHARS);
+            refused(format!("the server listed `{key}`, which is not below `{directory}`"))
         };
-        let mut entries = Vec::new();
+        let endless = |error: DestinationError| match error.hint() {
+            Some(hint) => DestinationError::new(error.kind, what()).caused_by(error).with_hint(hint),
+            None => error,
+        };
+        let mut listing = Listing::new();
         let mut from: Option<String> = None;
+        let (mut first, mut empty_pages) = (None, 0);
         loop {
             let page = page_of(self.asked(&self.listing(&directory, from.as_deref(), 1000), &what)?, &what)?;
+            listing.received(page.bytes).map_err(endless)?;
+            // In the same order, so the first entry of a page that brings anything new is another one.
+            let begins = page.objects.first().map(|object| &object.key).or(page.prefixes.first()).cloned();
+            let repeats = begins.is_some() && begins == first || page.next.is_some() && page.next == from;
+            empty_pages = if begins.is_none() { empty_pages + 1 } else { 0 };
+            if repeats || empty_pages > MOST_EMPTY_PAGES {
+                return Err(refused("the server gives the same page again and again".to_owned()));
+            }
+            first = begins.or(first);
             for object in page.objects {
                 let name = named(&object.key).ok_or_else(|| foreign(&object.key))?;
                 // Consoles make an empty object of this name so that the directory shows.
                 if !name.is_empty() {
-                    entries.push(Entry { name, size: object.size, modified: object.modified, is_file: true });
+                    let entry = Entry { name, size: object.size, modified: object.modified, is_file: true };
+                    listing.push(entry).map_err(endless)?;
                 }
             }
             for prefix in page.prefixes {
                 let name = named(&prefix).ok_or_else(|| foreign(&prefix))?;
-                entries.push(directory_entry(name.trim_end_matches('/')));
+                listing.push(directory_entry(name.trim_end_matches('/'))).map_err(endless)?;
             }
             match page.next {
-                None => return Ok(entries),
-                next if next == from => {
-                    return Err(DestinationError::new(ErrorKind::Other, what())
-                        .caused_by("the server gives the same page again and again"));
-                }
+                None => return Ok(listing.finish()),
                 next => from = next,
             }
         }
@@ -305,7 +335,12 @@ impl Destination for S3Destination {
             return Err(DestinationError::new(ErrorKind::Other, what())
                 .caused_by(format!("asked for what follows byte {offset}, the server sent everything")));
         }
-        answer.read(sink, &what)
+        // Where the answer does not announce its end, the object's size does.
+        let most_bytes = match answer.announced_bytes() {
+            Some(bytes) => bytes,
+            None => self.look_at(name, &what)?.map_or(0, |entry| entry.size),
+        };
+        answer.read_at_most(most_bytes, sink, &what)
     }
 
     fn move_new(&mut self, from: &str, to: &str) -> Result<(), DestinationError> {
@@ -317,6 +352,7 @@ impl Destination for S3Destination {
         let key = self.key_of(name)?;
         // Looked at before anything is sent, and because a server that is too old for the condition may ignore it.
         if self.stat(name)?.is_some() {
+            self.abort_leftovers(&upload::Upload { name, key, new: true });
             return Err(DestinationError::new(ErrorKind::AlreadyExists, self.what("write", name))
                 .caused_by(format!("`{name}` exists already")));
         }
@@ -344,12 +380,13 @@ impl Destination for S3Destination {
 
     fn free_space(&mut self) -> Result<Option<u64>, DestinationError> {
         let what = || format!("failed to ask for free space at `{}`", self.location);
-        // There is no such question; whoever asks learns at least that the server is gone.
-        self.asked(&Request::bucket(Method::Head), &what).map(|_| None)
+        // There is no such question; whoever asks learns at least that the server is gone. A HEAD of the bucket may be denied
+        // where listing this prefix is allowed.
+        self.asked(&self.listing(&self.directory(), None, 1), &what).map(|_| None)
     }
 
     fn server_time(&mut self) -> Result<Option<DateTime<Utc>>, DestinationError> {
         let what = || format!("failed to ask for the time at `{}`", self.location);
-        Ok(server_date(self.asked(&Request::bucket(Method::Head), &what)?.headers()))
+        Ok(server_date(self.asked(&self.listing(&self.directory(), None, 1), &what)?.headers()))
     }
 }

@@ -1,14 +1,12 @@
 //! What a server's refusal means: its status and its words in XML, translated once into kinds and hints.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::xml::Words;
 use crate::destination::{DestinationError, ErrorKind};
 use crate::text;
-use crate::text::Text;
-
-/// More of a server's message than this helps nobody.
-const LONGEST_MESSAGE: usize = 300;
+use crate::text::{MAX_LINE_CHARS, MAX_NAME_CHARS, Text, quote};
 
 /// An answer that is no success.
 #[derive(Clone, Debug)]
@@ -20,9 +18,21 @@ pub(super) struct Refusal {
     pub(super) region: Option<String>,
     /// Whether there was a body that could have held words.
     pub(super) had_body: bool,
+    /// When the server wants to be asked again.
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Refusal {
+    /// An error in an answer whose status was sent before the server knew.
+    pub(super) fn in_a_success(status: u16, words: Words) -> Self {
+        Refusal { status, words: Some(words), region: None, had_body: true, retry_after: None }
+    }
+
+    /// The parts were joined, ended or thrown away already.
+    pub(super) fn is_about_a_missing_upload(&self) -> bool {
+        self.code() == "NoSuchUpload"
+    }
+
     /// The server's word for it, or nothing.
     pub(super) fn code(&self) -> &str {
         self.words.as_ref().map_or("", |words| &words.code)
@@ -80,7 +90,7 @@ impl Refusal {
             "AccessDenied" | "AccountProblem" | "AllAccessDisabled" | "InvalidObjectState" | "UnauthorizedAccess" => {
                 ErrorKind::PermissionDenied
             }
-            "NoSuchBucket" | "NoSuchKey" | "NoSuchUpload" => ErrorKind::NotFound,
+            "NoSuchBucket" | "NoSuchKey" => ErrorKind::NotFound,
             "PreconditionFailed" => ErrorKind::AlreadyExists,
             // What the line changed is worth sending once more; and so is what another writer was in the way of
             // (Amazon's advice for a 409).
@@ -92,13 +102,14 @@ impl Refusal {
             | "InternalError"
             | "ServiceUnavailable"
             | "ConditionalRequestConflict"
-            | "OperationAborted" => ErrorKind::Unreachable,
+            | "OperationAborted"
+            | "NoSuchUpload" => ErrorKind::Unreachable,
             _ => match self.status {
                 401 => ErrorKind::Auth,
                 403 => ErrorKind::PermissionDenied,
                 404 if !self.had_body => ErrorKind::NotFound,
                 412 => ErrorKind::AlreadyExists,
-                408 | 429 | 500 | 502 | 503 | 504 => ErrorKind::Unreachable,
+                408 | 429 | 500 | 502..=504 | 520..=524 => ErrorKind::Unreachable,
                 _ => ErrorKind::Other,
             },
         }
@@ -107,7 +118,8 @@ impl Refusal {
     /// As the error of an operation of a destination.
     pub(super) fn during(self, what: impl Into<String>) -> DestinationError {
         let (kind, hint) = (self.kind(), self.hint());
-        let error = DestinationError::new(kind, what).caused_by(self);
+        let later = self.retry_after.filter(|_| kind == ErrorKind::Unreachable);
+        let error = DestinationError::new(kind, what).caused_by(self).retrying_after(later);
         match hint {
             Some(hint) => error.with_hint(hint),
             None => error,
@@ -145,6 +157,10 @@ impl Refusal {
                 "check `bucket`, and that `endpoint` and `region` are those it was made with; it must be there, it is not created"
                     / "vérifiez `bucket`, et que `endpoint` et `region` sont ceux de sa création ; il doit exister, il n'est pas créé"
             ),
+            "SecondLevelDomainForbidden" | "PathStyleDomainForbidden" | "VirtualHostDomainRequired" => text!(
+                "set `path_style = false`: this provider wants the bucket before the host's name"
+                    / "renseignez `path_style = false` : ce fournisseur veut le bucket devant le nom d'hôte"
+            ),
             "InvalidStorageClass" => {
                 text!("this server has no such `storage_class`" / "ce serveur n'a pas cette `storage_class`")
             }
@@ -166,8 +182,8 @@ impl Refusal {
                 "check `access_key_id` and `secret_access_key`" / "vérifiez `access_key_id` et `secret_access_key`"
             ),
             ErrorKind::PermissionDenied => text!(
-                "give this access key `s3:ListBucket` on the bucket, and `s3:GetObject`, `s3:PutObject`, `s3:DeleteObject` and `s3:AbortMultipartUpload` below `prefix`"
-                    / "donnez à cette clé d'accès `s3:ListBucket` sur le bucket, et `s3:GetObject`, `s3:PutObject`, `s3:DeleteObject` et `s3:AbortMultipartUpload` sous `prefix`"
+                "give this access key `s3:ListBucket` on the bucket, and `s3:GetObject`, `s3:PutObject` and `s3:AbortMultipartUpload` below `prefix`, with `retention` also `s3:DeleteObject`"
+                    / "donnez à cette clé d'accès `s3:ListBucket` sur le bucket, et `s3:GetObject`, `s3:PutObject` et `s3:AbortMultipartUpload` sous `prefix`, avec `retention` aussi `s3:DeleteObject`"
             ),
             ErrorKind::NoSpace => text!(
                 "make room on the server, raise the bucket's quota, or keep fewer archives (`retention`)"
@@ -188,7 +204,8 @@ impl Refusal {
     fn region_hint(&self) -> Text {
         let words = self.words.as_ref();
         let region = words.and_then(|words| words.region.as_ref()).or(self.region.as_ref());
-        match (region, words.and_then(|words| words.endpoint.as_ref())) {
+        let short = |text: &String| quote(text, MAX_NAME_CHARS);
+        match (region.map(short), words.and_then(|words| words.endpoint.as_ref()).map(short)) {
             (Some(region), _) => text!(
                 "set `region = \"{region}\"`, and the `endpoint` of that region if you name one"
                     / "renseignez `region = \"{region}\"`, et l'`endpoint` de cette région si vous en indiquez un"
@@ -213,9 +230,9 @@ impl fmt::Display for Refusal {
         };
         // A server that quotes the request would quote its signature.
         let message = words.message.split("X-Amz-").next().unwrap_or_default();
-        let message: String = message.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect();
-        write!(f, "the server answered `{} {}`", self.status, words.code)?;
-        if message.is_empty() { Ok(()) } else { write!(f, ": {}", message.trim_end_matches('.')) }
+        let message = quote(message.trim_end_matches('.'), MAX_LINE_CHARS);
+        write!(f, "the server answered `{} {}`", self.status, quote(&words.code, MAX_NAME_CHARS))?;
+        if message.is_empty() { Ok(()) } else { write!(f, ": {message}") }
     }
 }
 
@@ -232,7 +249,7 @@ mod tests {
             message: message.to_owned(),
             ..Words::default()
         });
-        Refusal { status, had_body: words.is_some(), words, region: None }
+        Refusal { status, had_body: words.is_some(), words, region: None, retry_after: None }
     }
 
     #[test]
@@ -256,6 +273,8 @@ mod tests {
             (412, "PreconditionFailed", "", K::AlreadyExists, ""),
             (409, "ConditionalRequestConflict", "", K::Unreachable, "may pass"),
             (503, "SlowDown", "", K::Unreachable, "may pass"),
+            (404, "NoSuchUpload", "", K::Unreachable, "may pass"),
+            (403, "SecondLevelDomainForbidden", "", K::PermissionDenied, "`path_style = false`"),
             (500, "InternalError", "", K::Unreachable, "may pass"),
             (400, "BadDigest", "", K::Unreachable, "may pass"),
             (400, "EntityTooLarge", "", K::Other, "limit"),

@@ -1,4 +1,4 @@
-//! Sends objects: small ones by one PUT, others in parts, which the server joins once all of them are there.
+//! Sends objects: small ones by one PUT, others in parts (`parts`), which the server joins once all of them are there.
 //!
 //! Each body goes with its SHA-256, which the server compares with what it received; hence a part is read twice. Nothing is
 //! held in memory but the piece that is being sent.
@@ -8,21 +8,13 @@ use base64::prelude::BASE64_STANDARD;
 use rusty_s3::Method;
 use sha2::{Digest as _, Sha256};
 
+use super::parts::{LEAST_PART, strange};
 use super::refusal::Refusal;
 use super::sign::Request;
-use super::xml::{self, Part};
-use super::{LONGEST_ANSWER, S3Destination, connect, judged, prepared};
+use super::{S3Destination, judged, prepared};
 use crate::config::settings::S3Encryption;
 use crate::destination::feed::{Feed, FileSource};
-use crate::destination::{DestinationError, ErrorKind, Source, Timeouts};
-use crate::interrupt::Interrupt;
-
-/// Objects up to this size go in one piece, and parts are no smaller. Amazon's least is 5 MiB; a larger part makes fewer requests.
-const LEAST_PART: u64 = 16 << 20;
-/// An object has no more parts than this.
-const MOST_PARTS: u64 = 10_000;
-/// How long the clean-up after a failure may take, for the server may be what failed.
-const CLEAN_UP: std::time::Duration = std::time::Duration::from_secs(10);
+use crate::destination::{DestinationError, ErrorKind, Source};
 
 /// Headers that not every server understands; assumed until one is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +41,12 @@ impl Headers {
     }
 }
 
-/// How large the parts of an object are.
-fn part_bytes(len_bytes: u64) -> u64 {
-    len_bytes.div_ceil(MOST_PARTS).next_multiple_of(1 << 20).max(LEAST_PART)
-}
-
 /// What is being uploaded, for the requests about it.
-struct Upload<'a> {
-    name: &'a str,
-    key: String,
+pub(super) struct Upload<'a> {
+    pub(super) name: &'a str,
+    pub(super) key: String,
     /// The key must be free.
-    new: bool,
+    pub(super) new: bool,
 }
 
 impl S3Destination {
@@ -75,16 +62,10 @@ impl S3Destination {
         if source.len_bytes() <= LEAST_PART {
             return self.in_one(&upload, source);
         }
-        self.abort_leftovers(&upload);
-        let id = self.begin(&upload)?;
-        let result = self.in_parts(&upload, &id, source);
-        if result.is_err() {
-            self.abort(&upload, &id);
-        }
-        result
+        self.in_parts(&upload, source)
     }
 
-    fn in_one(&mut self, upload: &Upload<'_>, source: &mut dyn Source) -> Result<(), DestinationError> {
+    pub(super) fn in_one(&mut self, upload: &Upload<'_>, source: &mut dyn Source) -> Result<(), DestinationError> {
         let what = || self.what("write", upload.name);
         let len = source.len_bytes();
         let digest = self.digest(source, 0, len)?;
@@ -103,96 +84,8 @@ impl S3Destination {
         Ok(())
     }
 
-    fn begin(&mut self, upload: &Upload<'_>) -> Result<String, DestinationError> {
-        let what = || self.what("begin writing", upload.name);
-        let (id, headers) = self.with_fewer_headers(&what, |s3, headers| {
-            let mut request = s3.stored_as(Request::object(Method::Post, upload.key.as_str()).query("uploads", ""));
-            if headers.checksums {
-                request = request.header("x-amz-checksum-algorithm", "SHA256");
-            }
-            match s3.ask(&request, &what)? {
-                Err(refusal) => Ok(Err(refusal)),
-                Ok(mut answer) => {
-                    let body = answer.text(LONGEST_ANSWER, &what)?;
-                    let id = xml::upload_id(&body).map_err(|why| strange(&what, &why))?;
-                    Ok(Ok(id))
-                }
-            }
-        })?;
-        self.headers.checksums = headers.checksums;
-        Ok(id)
-    }
-
-    fn in_parts(&mut self, upload: &Upload<'_>, id: &str, source: &mut dyn Source) -> Result<(), DestinationError> {
-        let len_bytes = source.len_bytes();
-        let part_bytes = part_bytes(len_bytes);
-        let mut parts = Vec::new();
-        for offset in (0..len_bytes).step_by(usize::try_from(part_bytes).unwrap_or(usize::MAX)) {
-            let number = parts.len() + 1;
-            let len = part_bytes.min(len_bytes - offset);
-            parts.push(self.send_part(upload, id, number, source, offset, len)?);
-        }
-        self.complete(upload, id, &parts)
-    }
-
-    fn send_part(
-        &mut self,
-        upload: &Upload<'_>,
-        id: &str,
-        number: usize,
-        source: &mut dyn Source,
-        offset: u64,
-        len: u64,
-    ) -> Result<Part, DestinationError> {
-        let what = || format!("{} (part {number})", self.what("write", upload.name));
-        let digest = self.digest(source, offset, len)?;
-        let (part, headers) = self.with_fewer_headers(&what, |s3, headers| {
-            let mut request = Request::object(Method::Put, upload.key.as_str())
-                .query("partNumber", number.to_string())
-                .query("uploadId", id);
-            if headers.checksums {
-                request = request.header("x-amz-checksum-sha256", digest.as_str());
-            }
-            let builder = prepared(&s3.http, &s3.signer, &request);
-            let answer = match judged(s3.http.upload(builder, source, offset, len, &what)?)? {
-                Ok(answer) => answer,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
-            let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok());
-            let etag = etag.ok_or_else(|| strange(&what, "it has no ETag"))?.to_owned();
-            Ok(Ok(Part { etag, sha256: headers.checksums.then(|| digest.clone()) }))
-        })?;
-        self.headers.checksums = headers.checksums;
-        Ok(part)
-    }
-
-    fn complete(&mut self, upload: &Upload<'_>, id: &str, parts: &[Part]) -> Result<(), DestinationError> {
-        let what = || self.what("finish writing", upload.name);
-        let body = xml::complete(parts);
-        let (_, headers) = self.with_fewer_headers(&what, |s3, headers| {
-            let mut request = Request::object(Method::Post, upload.key.as_str()).query("uploadId", id);
-            if headers.conditions && upload.new {
-                request = request.header("if-none-match", "*");
-            }
-            let builder = prepared(&s3.http, &s3.signer, &request).body(body.clone());
-            let mut answer = match judged(s3.http.call(builder, &what)?)? {
-                Ok(answer) => answer,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
-            let status = answer.status().as_u16();
-            let body = answer.text(LONGEST_ANSWER, &what)?;
-            match (xml::completed(&body), xml::error(&body)) {
-                (Ok(()), _) => Ok(Ok(())),
-                (Err(_), Some(words)) => Ok(Err(Refusal { status, words: Some(words), region: None, had_body: true })),
-                (Err(why), None) => Err(strange(&what, &why)),
-            }
-        })?;
-        self.headers.conditions = headers.conditions;
-        Ok(())
-    }
-
     /// Sends a request with all headers, and where the server does not know one of them, with fewer; tells which it took.
-    fn with_fewer_headers<T>(
+    pub(super) fn with_fewer_headers<T>(
         &self,
         what: &dyn Fn() -> String,
         mut send: impl FnMut(&Self, Headers) -> Result<Result<T, Refusal>, DestinationError>,
@@ -213,7 +106,7 @@ impl S3Destination {
     }
 
     /// With how the object is to be kept.
-    fn stored_as(&self, mut request: Request) -> Request {
+    pub(super) fn stored_as(&self, mut request: Request) -> Request {
         if let Some(class) = &self.settings.storage_class {
             request = request.header("x-amz-storage-class", class.as_str());
         }
@@ -232,7 +125,7 @@ impl S3Destination {
 
     /// SHA-256 of a part in base64. Where the source is a file, that file is read: the reading through the source itself is
     /// what the bandwidth limit and the progress count.
-    fn digest(&self, source: &mut dyn Source, offset: u64, len: u64) -> Result<String, DestinationError> {
+    pub(super) fn digest(&self, source: &mut dyn Source, offset: u64, len: u64) -> Result<String, DestinationError> {
         let file = source.local_path().map(FileSource::open).transpose().map_err(|error| {
             DestinationError::new(ErrorKind::Local, "failed to read what is to be sent").caused_by(error)
         })?;
@@ -258,63 +151,11 @@ impl S3Destination {
         }
         Ok(BASE64_STANDARD.encode(hasher.finalize()))
     }
-
-    /// Ends earlier uploads of this very key that were never finished: their parts are invisible, and cost money.
-    fn abort_leftovers(&self, upload: &Upload<'_>) {
-        let what = || format!("failed to look for unfinished uploads of `{}`", upload.name);
-        let request = Request::bucket(Method::Get)
-            .query("uploads", "")
-            .query("encoding-type", "url")
-            .query("prefix", upload.key.as_str());
-        let found = self.asked(&request, &what).and_then(|mut answer| {
-            let body = answer.text(LONGEST_ANSWER, &what)?;
-            xml::uploads_of(&body, &upload.key).map_err(|why| strange(&what, &why))
-        });
-        match found {
-            Ok(ids) => ids.iter().for_each(|id| self.abort(upload, id)),
-            // Not every server can tell; its own clean-up has to do.
-            Err(error) => tracing::debug!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string)),
-        }
-    }
-
-    /// Ends an upload. The connection may be what failed, and a signal may have come: this takes a connection of its own, which
-    /// no signal ends, and not long.
-    fn abort(&self, upload: &Upload<'_>, id: &str) {
-        let what = || format!("failed to remove the parts of `{}` at `{}`", upload.name, self.location);
-        let timeouts =
-            Timeouts { connect: self.timeouts.connect.min(CLEAN_UP), stall: self.timeouts.stall.min(CLEAN_UP) };
-        let request = Request::object(Method::Delete, upload.key.as_str()).query("uploadId", id);
-        let aborted = connect(&self.signer, &self.settings, timeouts, &Interrupt::default()).and_then(|http| {
-            let answer = http.call(prepared(&http, &self.signer, &request), &what)?;
-            match judged(answer)? {
-                Err(refusal) if refusal.code() != "NoSuchUpload" => Err(refusal.during(what())),
-                _ => Ok(()),
-            }
-        });
-        if let Err(error) = aborted {
-            tracing::warn!("{error}; a lifecycle rule of the bucket should remove unfinished uploads");
-        }
-    }
-}
-
-fn strange(what: &dyn Fn() -> String, why: &str) -> DestinationError {
-    DestinationError::new(ErrorKind::Other, what())
-        .caused_by(format!("the server's answer cannot be understood: {why}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_object_has_too_many_parts_and_no_part_is_too_small() {
-        for (len, part) in
-            [(1, 16 << 20), (10_000 * (16 << 20), 16 << 20), (10_000 * (16 << 20) + 1, 17 << 20), (5 << 40, 525 << 20)]
-        {
-            assert_eq!(part_bytes(len), part, "{len}");
-            assert!(len.div_ceil(part) <= MOST_PARTS);
-        }
-    }
 
     #[test]
     fn a_header_is_left_out_only_after_it_was_refused() {

@@ -6,8 +6,12 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::Event;
 
+use crate::text::{MAX_LINE_CHARS, MAX_NAME_CHARS, quote};
+
 /// Deeper than any answer of S3.
 const MAX_DEPTH: usize = 32;
+/// More than a page of a thousand objects has: an element takes much more memory than its text does.
+const MAX_ELEMENTS: usize = 50_000;
 
 /// An element: its name without namespace, its own text, what is in it.
 #[derive(Debug, Default)]
@@ -23,13 +27,15 @@ impl Element {
         let mut reader = Reader::from_str(document);
         reader.config_mut().expand_empty_elements = true;
         let mut open: Vec<Element> = vec![Element::default()];
+        let mut left = MAX_ELEMENTS;
         loop {
-            let event = reader.read_event().map_err(|error| error.to_string())?;
+            let event = reader.read_event().map_err(|error| quote(&error.to_string(), MAX_LINE_CHARS))?;
             let text = match event {
                 Event::Start(start) => {
                     if open.len() > MAX_DEPTH {
                         return Err("too deep".to_owned());
                     }
+                    left = left.checked_sub(1).ok_or("too many elements")?;
                     let name = start.local_name().into_inner().to_owned();
                     open.push(Element { name, ..Element::default() });
                     continue;
@@ -45,7 +51,7 @@ impl Element {
                 Event::GeneralRef(entity) => match entity.resolve_char_ref().map_err(|error| error.to_string())? {
                     Some(character) => character.to_string(),
                     None => resolve_predefined_entity(&entity)
-                        .ok_or_else(|| format!("unknown entity `{}`", &*entity))?
+                        .ok_or_else(|| format!("unknown entity `{}`", quote(&entity, MAX_NAME_CHARS)))?
                         .to_owned(),
                 },
                 _ => continue,
@@ -67,20 +73,22 @@ impl Element {
     }
 
     fn required(&self, name: &str) -> Result<&str, String> {
-        self.text(name).ok_or_else(|| format!("`{name}` is missing in `{}`", self.name))
+        self.text(name).ok_or_else(|| format!("`{name}` is missing in `{}`", quote(&self.name, MAX_NAME_CHARS)))
     }
 
     /// A key, whose blanks count.
     fn key(&self, name: &str, url_encoded: bool) -> Result<String, String> {
         let text = self.all(name).next().map(|child| child.text.as_str()).unwrap_or_default();
         if text.is_empty() {
-            return Err(format!("`{name}` is missing in `{}`", self.name));
+            return Err(format!("`{name}` is missing in `{}`", quote(&self.name, MAX_NAME_CHARS)));
         }
         if !url_encoded {
             return Ok(text.to_owned());
         }
         let decoded = text.replace('+', " ");
-        let decoded = percent_decode_str(&decoded).decode_utf8().map_err(|_| format!("`{text}` is no UTF-8"))?;
+        let decoded = percent_decode_str(&decoded)
+            .decode_utf8()
+            .map_err(|_| format!("`{}` is no UTF-8", quote(text, MAX_NAME_CHARS)))?;
         Ok(decoded.into_owned())
     }
 }
@@ -126,18 +134,20 @@ pub(super) struct Page {
     pub(super) prefixes: Vec<String>,
     /// Asks for the next page, if this is not the last one.
     pub(super) next: Option<String>,
+    /// How long it was.
+    pub(super) bytes: usize,
 }
 
 /// An answer to ListObjectsV2.
 pub(super) fn page(body: &str) -> Result<Page, String> {
     let root = root(body, "ListBucketResult")?;
     let url_encoded = root.text("EncodingType") == Some("url");
-    let mut page = Page::default();
+    let mut page = Page { bytes: body.len(), ..Page::default() };
     for object in root.all("Contents") {
         let size = object.required("Size")?;
         page.objects.push(Object {
             key: object.key("Key", url_encoded)?,
-            size: size.parse().map_err(|_| format!("`{size}` is no size"))?,
+            size: size.parse().map_err(|_| format!("`{}` is no size", quote(size, MAX_NAME_CHARS)))?,
             modified: object.text("LastModified").and_then(time),
         });
     }
@@ -180,7 +190,7 @@ pub(super) fn completed(body: &str) -> Result<(), String> {
     let root = Element::parse(body)?;
     match root.name.starts_with("CompleteMultipartUpload") {
         true => Ok(()),
-        false => Err(format!("it is a `{}`", root.name)),
+        false => Err(format!("it is a `{}`", quote(&root.name, MAX_NAME_CHARS))),
     }
 }
 
@@ -188,7 +198,7 @@ fn root(body: &str, name: &str) -> Result<Element, String> {
     let root = Element::parse(body)?;
     match root.name == name {
         true => Ok(root),
-        false => Err(format!("it is a `{}`, not a `{name}`", root.name)),
+        false => Err(format!("it is a `{}`, not a `{name}`", quote(&root.name, MAX_NAME_CHARS))),
     }
 }
 
@@ -236,6 +246,7 @@ mod tests {
                 objects: vec![Object { key: "a/été +%20.tgz".to_owned(), size: 7, modified }],
                 prefixes: vec!["a/lost+found/".to_owned()],
                 next: Some("1ueG&/=".to_owned()),
+                bytes: body.len(),
             }
         );
         let plain = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key> a+b%20&#233; </Key><Size>0</Size></Contents></ListBucketResult>";
@@ -258,6 +269,9 @@ mod tests {
         }
         let deep = format!("{}{}", "<a>".repeat(1000), "</a>".repeat(1000));
         assert!(page(&deep).is_err());
+        let many =
+            format!("<ListBucketResult><IsTruncated>false</IsTruncated>{}</ListBucketResult>", "<a/>".repeat(50_000));
+        assert!(page(&many).unwrap_err().contains("too many elements"));
     }
 
     #[test]

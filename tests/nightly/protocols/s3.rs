@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
 use super::{Remote, little_memory, whole_run};
+use crate::job::Job;
+use crate::support::dumps::Dump;
 use crate::support::harness::{Need, Suite};
-use crate::support::s3::{BUCKET, OWNER, S3Server};
+use crate::support::s3::{BUCKET, OWNER, Quirks, S3Server};
 
 struct Bucket {
     root: TempDir,
@@ -16,10 +19,29 @@ struct Bucket {
 
 impl Bucket {
     fn start() -> Self {
+        Self::start_with(Quirks::default())
+    }
+
+    fn start_with(quirks: Quirks) -> Self {
         let root = tempfile::tempdir().expect("a temp directory");
-        let server = S3Server::start_timeless(root.path(), 0);
+        let server = S3Server::start_timeless_with(root.path(), 0, quirks);
         Bucket { port: server.port(), server: Some(server), root }
     }
+}
+
+/// An account that may add and nothing else.
+fn append_only() -> Result<()> {
+    let bucket = Bucket::start_with(Quirks { append_only: true, ..Quirks::default() });
+    let mut job = Job::new();
+    job.destinations = format!("[[destination]]\nname = \"nas\"\nretries = 0\n{}\n", bucket.keys());
+    for (day, seed) in [("20", 1), ("21", 2)] {
+        job.publish(&Dump::new(seed).size(300_000).text());
+        let done = job.night(&format!("2026-11-{day} 01:00:00"));
+        ensure!(done.code == 0, "{done}\n{}", job.log());
+    }
+    let names = Job::names(&bucket.directory());
+    ensure!(names == ["20261120.tgz", "20261120.tgz.sha256", "20261121.tgz", "20261121.tgz.sha256"], "{names:?}");
+    Ok(())
 }
 
 impl Remote for Bucket {
@@ -46,5 +68,6 @@ impl Remote for Bucket {
 
 pub fn cases(suite: &mut Suite) {
     suite.case("protocols::s3_over_five_nights", &[Need::Faketime], || whole_run(&mut Bucket::start()));
+    suite.case("protocols::s3_publishes_where_nothing_may_be_deleted", &[Need::Faketime], append_only);
     suite.case("protocols::s3_needs_little_memory", &[Need::Faketime], || little_memory(&mut Bucket::start()));
 }

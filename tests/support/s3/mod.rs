@@ -35,6 +35,8 @@ use tokio_rustls::TlsAcceptor;
 
 mod store;
 
+pub use store::Quirks;
+
 /// The one bucket.
 pub const BUCKET: &str = "archives";
 /// The access key that may do everything, and its secret.
@@ -55,22 +57,32 @@ pub struct S3Server {
 impl S3Server {
     /// An empty bucket, on a free port.
     pub fn start(tls: Option<Arc<ServerConfig>>) -> Self {
+        Self::start_with(tls, Quirks::default())
+    }
+
+    /// The same of a server with quirks.
+    pub fn start_with(tls: Option<Arc<ServerConfig>>, quirks: Quirks) -> Self {
         let own = tempfile::tempdir().expect("a temp directory");
-        let mut server = Self::start_at(own.path(), 0, tls, false);
+        let mut server = Self::start_at(own.path(), 0, tls, false, quirks);
         server._own = Some(own);
         server
     }
 
     /// What `root` holds, on a port of the caller's or a free one for 0, for everybody at any time.
     pub fn start_timeless(root: &Path, port: u16) -> Self {
-        Self::start_at(root, port, None, true)
+        Self::start_timeless_with(root, port, Quirks::default())
     }
 
-    fn start_at(root: &Path, port: u16, tls: Option<Arc<ServerConfig>>, timeless: bool) -> Self {
+    /// The same of a server with quirks.
+    pub fn start_timeless_with(root: &Path, port: u16, quirks: Quirks) -> Self {
+        Self::start_at(root, port, None, true, quirks)
+    }
+
+    fn start_at(root: &Path, port: u16, tls: Option<Arc<ServerConfig>>, timeless: bool, quirks: Quirks) -> Self {
         let root = root.canonicalize().expect("an existing directory");
         std::fs::create_dir_all(root.join(BUCKET)).expect("own directory");
         let service = {
-            let mut builder = S3ServiceBuilder::new(store::Store::new(&root));
+            let mut builder = S3ServiceBuilder::new(store::Store::new(&root, quirks));
             let mut auth = SimpleAuth::new();
             for (id, secret) in [OWNER, STRANGER] {
                 auth.register(id.to_owned(), secret.into());

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -20,11 +22,23 @@ const SMALL: u64 = 1 << 20;
 pub struct Store {
     files: FileSystem,
     root: PathBuf,
+    quirks: Quirks,
+}
+
+/// What servers do that is not in the book.
+#[derive(Clone, Default)]
+pub struct Quirks {
+    /// `If-None-Match` has no effect and is not refused, as in Ceph up to 16.
+    pub ignores_conditions: bool,
+    /// The account may not delete, nor ask for the bucket as a whole.
+    pub append_only: bool,
+    /// So many of the next parts are answered with 503.
+    pub busy_parts: Arc<AtomicUsize>,
 }
 
 impl Store {
-    pub fn new(root: &Path) -> Self {
-        Self { files: FileSystem::new(root).expect("an existing directory"), root: root.to_owned() }
+    pub fn new(root: &Path, quirks: Quirks) -> Self {
+        Self { files: FileSystem::new(root).expect("an existing directory"), root: root.to_owned(), quirks }
     }
 }
 
@@ -96,15 +110,49 @@ impl S3 for Store {
         }))
     }
 
+    async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        if self.quirks.ignores_conditions {
+            request.input.if_none_match = None;
+        }
+        self.files.put_object(request).await
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        mut request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        if self.quirks.ignores_conditions {
+            request.input.if_none_match = None;
+        }
+        self.files.complete_multipart_upload(request).await
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let busy = |left: usize| left.checked_sub(1);
+        if self.quirks.busy_parts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, busy).is_ok() {
+            return Err(s3_error!(SlowDown, "Please reduce your request rate."));
+        }
+        self.files.upload_part(request).await
+    }
+
+    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+        if self.quirks.append_only {
+            return Err(s3_error!(AccessDenied, "Access Denied"));
+        }
+        self.files.delete_object(request).await
+    }
+
+    async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
+        if self.quirks.append_only {
+            return Err(s3_error!(AccessDenied, "Access Denied"));
+        }
+        self.files.head_bucket(request).await
+    }
+
     pass! {
         abort_multipart_upload: AbortMultipartUploadInput => AbortMultipartUploadOutput;
-        complete_multipart_upload: CompleteMultipartUploadInput => CompleteMultipartUploadOutput;
         create_multipart_upload: CreateMultipartUploadInput => CreateMultipartUploadOutput;
-        delete_object: DeleteObjectInput => DeleteObjectOutput;
         get_object: GetObjectInput => GetObjectOutput;
-        head_bucket: HeadBucketInput => HeadBucketOutput;
-        put_object: PutObjectInput => PutObjectOutput;
-        upload_part: UploadPartInput => UploadPartOutput;
     }
 }
 
