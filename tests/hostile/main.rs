@@ -8,10 +8,16 @@
 #[allow(dead_code, reason = "whole nights need more of it")]
 #[path = "../nightly/job.rs"]
 mod job;
+#[cfg(feature = "s3")]
+mod s3;
 mod silent;
 mod source;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(any(feature = "s3", feature = "webdav"))]
+mod web;
+#[cfg(feature = "webdav")]
+mod webdav;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -72,6 +78,10 @@ pub struct Twin {
 const TWINS: &[Twin] = &[
     #[cfg(feature = "ftp")]
     silent::FTP,
+    #[cfg(feature = "s3")]
+    s3::S3,
+    #[cfg(feature = "webdav")]
+    webdav::WEBDAV,
 ];
 
 type Peaks = Arc<Mutex<BTreeMap<String, u64>>>;
