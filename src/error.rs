@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 
 use crate::exit_code::ExitCode;
 use crate::step::Step;
-use crate::text::Text;
+use crate::text::{Text, one_line};
 
 /// A typed error that knows what a person can do about it.
 pub trait Hinted: std::error::Error + Send + Sync + 'static {
@@ -67,16 +67,51 @@ pub fn hint_of(error: &anyhow::Error) -> Option<&Text> {
     error.downcast_ref::<Explained>().map(|explained| &explained.hint)
 }
 
+/// The most bytes of one layer of a chain that are shown, and of all layers together. What a server said has been cut where
+/// it entered; this holds for whatever found another way in, for a chain ends in logs, mails and subjects.
+const MOST_LAYER: usize = 2 << 10;
+const MOST_CHAIN: usize = 16 << 10;
+
+/// A layer of our own making with several lines, every problem of a config file: neither cut nor put on one line.
+#[derive(Debug)]
+pub struct Sheet(
+    /// Its lines; what they quote has been escaped.
+    pub String,
+);
+
+impl fmt::Display for Sheet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Sheet {}
+
 /// The chain as separate lines, outermost first, without repeating a layer that already holds the next one's text.
 pub fn chain_of(error: &anyhow::Error) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
+    let mut left = MOST_CHAIN;
     for layer in error.chain() {
-        let line = layer.to_string();
-        if !lines.last().is_some_and(|last| last.contains(&line)) {
-            lines.push(line);
+        let whole = layer.to_string();
+        let line = if layer.is::<Sheet>() { whole } else { shortened(&whole, MOST_LAYER.min(left)) };
+        if lines.last().is_some_and(|last| last.contains(&line)) {
+            continue;
+        }
+        left = left.saturating_sub(line.len());
+        lines.push(line);
+        if left == 0 {
+            break;
         }
     }
     lines
+}
+
+/// The text on one line, control characters escaped, cut after `most` bytes.
+fn shortened(text: &str, most: usize) -> String {
+    let near = &text[..text.floor_char_boundary(most)];
+    let line = one_line(near);
+    let end = line.floor_char_boundary(most);
+    if near.len() < text.len() || end < line.len() { format!("{}…", &line[..end]) } else { line }
 }
 
 /// A step that failed: which, why, and the code the process will end with.
@@ -139,6 +174,19 @@ mod tests {
             render(&error),
             "error: failed to pack\n  caused by: failed to write `x`\n  caused by: disk on fire\n\nhint: buy another\n"
         );
+    }
+
+    #[test]
+    fn a_chain_of_thirty_megabytes_is_cut_and_harmless() {
+        let mut error = anyhow::anyhow!("é\u{1b}[2J\n✓ all good {}", "x".repeat(30 << 20));
+        for _ in 0..20 {
+            error = error.context(format!("550 {}", fastrand::u64(..)) + &"y".repeat(5000));
+        }
+        let lines = chain_of(&error);
+        assert!(lines.iter().map(String::len).sum::<usize>() <= MOST_CHAIN + 100);
+        assert!(lines.iter().all(|line| line.len() <= MOST_LAYER + 3 && !line.contains(['\n', '\u{1b}'])));
+        let shown = shortened("é\u{1b}[2J\n✓ all good", 100);
+        assert_eq!(shown, "é\\u{1b}[2J ✓ all good");
     }
 
     #[test]

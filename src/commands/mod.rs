@@ -14,7 +14,7 @@ use chrono_tz::Tz;
 use crate::cli::{Cli, Command, ConfigArg};
 use crate::config::settings::{DestinationSettings, Settings};
 use crate::config::{self, Loaded};
-use crate::error::{Failure, explained, render, while_doing};
+use crate::error::{Explained, Failure, Hinted as _, Sheet, explained, render};
 use crate::exit_code::ExitCode;
 use crate::output::Output;
 use crate::step::Step;
@@ -62,7 +62,14 @@ fn load(args: &ConfigArg, output: &Output) -> Result<Settings, Failure> {
 }
 
 fn config_failure(error: config::ConfigError) -> Failure {
-    Failure::new(Step::Start, while_doing("the configuration cannot be used")(error)).with_code(ExitCode::Config)
+    let hint = error.hint();
+    let sheet = anyhow::Error::new(Sheet(error.to_string()));
+    let message = "the configuration cannot be used";
+    let error = match hint {
+        Some(hint) => sheet.context(Explained::new(message, hint)),
+        None => sheet.context(message),
+    };
+    Failure::new(Step::Start, error).with_code(ExitCode::Config)
 }
 
 /// The destinations that `--destination` names: all of them, or one.

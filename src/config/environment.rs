@@ -1,8 +1,9 @@
 //! What the process was started with, read once: variables, directories, who we are. Tests hand in their own.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use chrono_tz::Tz;
@@ -10,6 +11,30 @@ use chrono_tz::Tz;
 use super::{destination, timezone};
 use crate::text;
 use crate::text::{MAX_NAME_CHARS, Text, quote};
+
+/// What a program that we start may know of our environment. The rest may hold secrets (`{ env = … }`, an agent's socket).
+const HANDED_ON: [&str; 12] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LC_MESSAGES",
+    "TZ",
+    "TMPDIR",
+    // Where msmtp looks for its configuration.
+    "XDG_CONFIG_HOME",
+];
+
+/// A program to start, with the few variables that programs need as a rule.
+pub(crate) fn bare_command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(HANDED_ON.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command
+}
 
 /// The surroundings that a configuration is read in.
 pub(super) struct Environment {

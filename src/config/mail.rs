@@ -9,6 +9,7 @@ use super::job;
 use super::reader::{Item, Table};
 use super::schema;
 use super::settings::{AttachLog, MailSettings, MailTransport, SmtpSecurity, SmtpSettings, When};
+use crate::report::is_helo_name;
 use crate::text::Language;
 
 /// What a subject may hold.
@@ -62,6 +63,7 @@ fn smtp(table: &Table<'_>) -> Option<SmtpSettings> {
     let allow_plaintext = table.boolean("allow_plaintext", false);
     let ca_file = table.file("ca_file");
     let timeout = table.duration("timeout", Duration::from_secs(30));
+    let helo = table.item("helo").and_then(|item| item.parse(helo));
     let username = table.string("username");
     let password = table.secret("password");
     for (one, other) in [("username", "password"), ("password", "username")] {
@@ -83,7 +85,17 @@ fn smtp(table: &Table<'_>) -> Option<SmtpSettings> {
     if in_clear || credentials.is_some() != login.is_some() {
         return None;
     }
-    Some(SmtpSettings { host: host?, port, security, credentials, ca_file, timeout })
+    Some(SmtpSettings { host: host?, port, security, credentials, ca_file, timeout, helo })
+}
+
+/// A domain name, or an address literal (RFC 5321 §4.1.3).
+fn helo(text: &str) -> Result<String, String> {
+    match is_helo_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "`{text}` is no name for EHLO; write this machine's full name, or its address in brackets: `[10.0.0.5]`"
+        )),
+    }
 }
 
 fn sendmail(table: &Table<'_>) -> Option<MailTransport> {

@@ -30,6 +30,7 @@ use chrono_tz::Tz;
 use toml::de::{DeTable, DeValue};
 
 use self::environment::Environment;
+pub(crate) use self::environment::bare_command;
 use self::problem::Source;
 pub use self::problem::{Place, Problem};
 use self::reader::{Context, Table, plain};

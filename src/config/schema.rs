@@ -144,7 +144,7 @@ pub(super) const TABLES: &[TableKeys] = &[
     keys(
         "mail",
         Some("smtp"),
-        &["host", "port", "security", "username", "password", "ca_file", "timeout", "allow_plaintext"],
+        &["host", "port", "security", "username", "password", "ca_file", "timeout", "allow_plaintext", "helo"],
     ),
     keys("mail", Some("sendmail"), &["command"]),
     keys("secret", None, &["env", "file", "command", "credential"]),

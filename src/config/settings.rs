@@ -383,6 +383,8 @@ pub struct SmtpSettings {
     pub ca_file: Option<PathBuf>,
     /// `timeout`: for connecting and for every answer.
     pub timeout: Duration,
+    /// `helo`: what we call ourselves; by default the machine's full name, or its address as a literal.
+    pub helo: Option<String>,
 }
 
 /// `mail.security`

@@ -13,7 +13,7 @@ use super::mail_error::{MailError, MailErrorKind};
 use super::summary::subject;
 use super::transport::{Probe, probe_sendmail, probe_smtp, send_sendmail, send_smtp};
 use super::{RunReport, Status};
-use super::{html, text};
+use super::{fit, html, text};
 use crate::config::settings::{AttachLog, MailSettings, MailTransport, When};
 use crate::interrupt::Interrupt;
 use crate::text::Language;
@@ -22,6 +22,9 @@ use crate::text::one_line;
 /// Pauses between the attempts; one more attempt than pauses.
 const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 
+/// How long sending may take in all, every attempt included: a server that drips must not hold up the end of a run.
+pub(super) const TOTAL_LIMIT: Duration = Duration::from_secs(180);
+
 /// A mail as it travels: who it is for, and its bytes (RFC 5322, ASCII, CRLF).
 #[derive(Clone, Debug)]
 pub struct OutgoingMail {
@@ -29,6 +32,8 @@ pub struct OutgoingMail {
     pub envelope: Envelope,
     /// Headers and body.
     pub bytes: Vec<u8>,
+    /// The same mail for a server that refuses it for its size: without the attachment, then the short form.
+    pub smaller: Vec<Vec<u8>>,
 }
 
 /// Whether a run of this status is worth a mail.
@@ -57,16 +62,19 @@ fn attaches(attach: AttachLog, status: Status) -> bool {
 /// `Local`, when the addresses make no mail.
 pub fn compose(report: &RunReport, settings: &MailSettings, log: Option<&str>) -> Result<OutgoingMail, MailError> {
     let language = settings.language;
-    let bodies = MultiPart::alternative_plain_html(text::text(report, language), html::html(report, language));
-    let log = log.filter(|_| attaches(settings.attach_log, report.status));
-    let body = match log {
-        None => bodies,
-        Some(log) => {
-            let name = format!("archive-{}-{}.log", atom(&report.job), atom(&report.run_id));
-            let part = SinglePart::builder().header(ContentType::TEXT_PLAIN).header(AttachedAs(name));
-            MultiPart::mixed().multipart(bodies).singlepart(part.body(log.to_owned()))
-        }
+    let whole = text::text(report, language);
+    let short = MultiPart::mixed().singlepart(SinglePart::plain(fit::short(whole.clone(), language)));
+    let bodies = match fit::bodies(whole, html::html(report, language), language) {
+        (text, Some(html)) => MultiPart::alternative_plain_html(text, html),
+        (text, None) => MultiPart::mixed().singlepart(SinglePart::plain(text)),
     };
+    let log = log.filter(|_| attaches(settings.attach_log, report.status));
+    let mut forms = vec![bodies.clone(), short];
+    if let Some(log) = log {
+        let name = format!("archive-{}-{}.log", atom(&report.job), atom(&report.run_id));
+        let part = SinglePart::builder().header(ContentType::TEXT_PLAIN).header(AttachedAs(name));
+        forms.insert(0, MultiPart::mixed().multipart(bodies).singlepart(part.body(fit::log(log))));
+    }
     let ended = SystemTime::from(report.started) + Duration::try_from_secs_f64(report.seconds).unwrap_or_default();
     let headers = [
         ("X-Archive-Job", report.job.as_str()),
@@ -74,7 +82,14 @@ pub fn compose(report: &RunReport, settings: &MailSettings, log: Option<&str>) -
         ("X-Archive-Run", report.run_id.as_str()),
     ];
     let subject = subject(report, &settings.subject, language);
-    build(settings, &subject, ended, &format!("{}.{}", report.run_id, report.job), &report.host, &headers, body)
+    let id = format!("{}.{}", report.run_id, report.job);
+    let mut mails = Vec::new();
+    for body in forms {
+        mails.push(build(settings, &subject, ended, &id, &report.host, &headers, body)?);
+    }
+    let mut mail = mails.remove(0);
+    mail.smaller = mails.into_iter().map(|mail| mail.bytes).collect();
+    Ok(mail)
 }
 
 fn build(
@@ -102,7 +117,7 @@ fn build(
     let message = message
         .multipart(body)
         .map_err(|error| MailError::local(MailErrorKind::Local, "", format!("failed to compose the mail: {error}")))?;
-    Ok(OutgoingMail { envelope: message.envelope().clone(), bytes: message.formatted() })
+    Ok(OutgoingMail { envelope: message.envelope().clone(), bytes: message.formatted(), smaller: Vec::new() })
 }
 
 /// `Content-Disposition: attachment` with a plain file name: `lettre`'s own cuts names of this length into RFC 2231
@@ -143,15 +158,34 @@ fn atom(text: &str) -> String {
 /// See [`MailErrorKind`]. [`MailError::undelivered`] tells who did not get it: where one recipient is refused, the others
 /// have the mail all the same.
 pub fn send(settings: &MailSettings, mail: &OutgoingMail, interrupt: &Interrupt) -> Result<(), MailError> {
-    let once = |recipients: &[Address]| send_once(settings, mail, recipients);
+    let by = Instant::now() + TOTAL_LIMIT;
+    let once = |recipients: &[Address]| send_once(settings, mail, recipients, by);
     attempts(mail.envelope.to(), once, &PAUSES, |pause| !interrupted_during(pause, interrupt))
 }
 
-pub(super) fn send_once(settings: &MailSettings, mail: &OutgoingMail, recipients: &[Address]) -> Result<(), MailError> {
-    match &settings.transport {
-        MailTransport::Smtp(smtp) => send_smtp(smtp, mail, recipients),
-        MailTransport::Sendmail { command } => send_sendmail(command, mail, recipients),
+/// One attempt, which ends at `by`; where the server takes no mail of this size, a smaller form goes.
+pub(super) fn send_once(
+    settings: &MailSettings,
+    mail: &OutgoingMail,
+    recipients: &[Address],
+    by: Instant,
+) -> Result<(), MailError> {
+    let from = mail.envelope.from();
+    let deliver = |message: &[u8]| match &settings.transport {
+        MailTransport::Smtp(smtp) => send_smtp(smtp, from, recipients, message, by),
+        MailTransport::Sendmail { command } => send_sendmail(command, from, recipients, message, by),
+    };
+    let mut result = deliver(&mail.bytes);
+    for smaller in &mail.smaller {
+        match &result {
+            Err(error) if error.kind == MailErrorKind::TooLarge => {
+                tracing::warn!("the mail is too large, a smaller form of it goes: {error}");
+                result = deliver(smaller);
+            }
+            _ => break,
+        }
     }
+    result
 }
 
 /// The attempts of [`send`], with the transport and the pausing as arguments. `pause` says whether to go on.
@@ -219,7 +253,7 @@ pub fn test_mail(settings: &MailSettings, job: &str, host: &str) -> Result<(), M
     let id = format!("test-{:016x}.{job}", fastrand::u64(..));
     let headers = [("X-Archive-Job", job), ("X-Archive-Status", "TEST")];
     let mail = build(settings, &one_line(&subject), SystemTime::now(), &id, host, &headers, body)?;
-    send_once(settings, &mail, mail.envelope.to())
+    send_once(settings, &mail, mail.envelope.to(), Instant::now() + TOTAL_LIMIT)
 }
 
 /// Connects, speaks TLS and logs in, without sending anything; for `sendmail`, whether the command can be run.
@@ -228,7 +262,7 @@ pub fn test_mail(settings: &MailSettings, job: &str, host: &str) -> Result<(), M
 /// As [`send`].
 pub fn probe(settings: &MailSettings) -> Result<Probe, MailError> {
     match &settings.transport {
-        MailTransport::Smtp(smtp) => probe_smtp(smtp),
+        MailTransport::Smtp(smtp) => probe_smtp(smtp, Instant::now() + TOTAL_LIMIT),
         MailTransport::Sendmail { command } => probe_sendmail(command),
     }
 }

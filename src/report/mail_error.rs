@@ -1,22 +1,19 @@
 //! Why a mail did not go, in a closed list of kinds: which decides about a second attempt, and about what to tell people.
 //!
-//! `lettre`'s own classes do not tell a wrong certificate from a cut cable, nor a server that says nothing from one that is
-//! not there; so the chain of sources is walked for the `io::Error` and the `rustls::Error` at its end.
+//! An I/O error may wrap one of TLS, which tells a wrong certificate from a cut cable.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::path::Path;
 
 use lettre::Address;
-use lettre::transport::smtp;
 
+use super::smtp::{Reply, SmtpError};
 use crate::config::settings::{SmtpSecurity, SmtpSettings};
 use crate::error::{Hinted, chain_of, hint_of};
 use crate::http::Trouble;
 use crate::text;
-use crate::text::Text;
-use crate::text::one_line;
+use crate::text::{MAX_LINE_CHARS, Text, quote};
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +46,12 @@ pub enum MailErrorKind {
     Rejected,
     /// An answer of the 4xx kind: try later.
     TryLater,
+    /// Refused for its size.
+    TooLarge,
     /// The answer was not SMTP.
     NotSmtp,
+    /// Answers came before TLS began that were meant to be taken for answers inside it.
+    Injected,
     /// The `sendmail` command could not be started.
     SendmailMissing,
     /// The `sendmail` command failed.
@@ -72,8 +73,8 @@ pub struct MailError {
     /// Of the server, for the hint.
     place: String,
     security: Option<SmtpSecurity>,
-    /// What to do about TLS.
-    tls_hint: Option<Text>,
+    /// What to do, where the kind alone does not tell.
+    hint: Option<Text>,
 }
 
 impl fmt::Display for MailError {
@@ -95,41 +96,56 @@ impl MailError {
             message: message.into(),
             place: place.into(),
             security: None,
-            tls_hint: None,
+            hint: None,
         }
     }
 
     /// `mail.ca_file` cannot be used.
-    pub(super) fn ca_file(path: &Path, error: &anyhow::Error) -> Self {
+    pub(super) fn tls_config(settings: &SmtpSettings, error: &anyhow::Error) -> Self {
+        let place = settings.ca_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let message = format!("failed to read `mail.ca_file`: {}", chain_of(error).join(": "));
-        let tls_hint = hint_of(error).cloned();
-        MailError { tls_hint, ..MailError::local(MailErrorKind::Local, path.display().to_string(), message) }
+        MailError { hint: hint_of(error).cloned(), ..MailError::local(MailErrorKind::Local, place, message) }
     }
 
-    /// What `lettre` reported while talking to the server of `settings`.
-    pub(super) fn from_smtp(error: &smtp::Error, settings: &SmtpSettings) -> Self {
-        let kind = classify(error);
+    /// What went wrong while talking to the server of `settings`.
+    pub(super) fn from_smtp(error: &SmtpError, settings: &SmtpSettings) -> Self {
         let place = format!("{}:{}", settings.host, settings.port);
-        // In the words that the source and the destinations have for it.
-        let tls = sources(error).find_map(|source| source.downcast_ref::<rustls::Error>());
-        let tls = tls.map(|tls| Trouble::of_tls(tls, &place));
-        let tls_hint = tls.as_ref().and_then(|tls| tls.certificate_hint("mail.host", "mail.ca_file"));
-        let tls = tls.map(|tls| match tls.cause {
-            Some(cause) => format!("{}: {cause}", tls.message),
-            None => tls.message,
-        });
-        let message = tls.unwrap_or_else(|| match kind {
-            MailErrorKind::Timeout => format!("no answer from `{place}` in {} s", settings.timeout.as_secs()),
-            MailErrorKind::Refused => format!("`{place}`: connection refused"),
-            MailErrorKind::StarttlsMissing => format!("`{place}` does not offer STARTTLS"),
-            MailErrorKind::NoAuthMechanism => format!("`{place}` offers neither AUTH PLAIN nor AUTH LOGIN"),
-            _ if error.status().is_some() => format!("`{place}` answered `{}`", reply_of(error)),
-            _ => {
-                format!("`{place}`: {}", error.source().map_or_else(|| error.to_string(), |s| one_line(&s.to_string())))
+        let mut hint = None;
+        let (kind, message) = match error {
+            SmtpError::Refused(reply) => (of_reply(reply), format!("`{place}` answered `{}`", reply.shown())),
+            SmtpError::NotSmtp(said) => (MailErrorKind::NotSmtp, format!("`{place}` does not speak SMTP: `{said}`")),
+            SmtpError::NoStarttls => (MailErrorKind::StarttlsMissing, format!("`{place}` does not offer STARTTLS")),
+            SmtpError::Injected => (
+                MailErrorKind::Injected,
+                format!("more than the answer to STARTTLS came from `{place}` before TLS began"),
+            ),
+            SmtpError::NoMechanism(offered) => {
+                let (message, what_to_do) = no_mechanism(&place, offered);
+                hint = Some(what_to_do);
+                (MailErrorKind::NoAuthMechanism, message)
             }
-        });
+            SmtpError::Io(error) => match sources(error).find_map(|source| source.downcast_ref::<rustls::Error>()) {
+                Some(tls) => {
+                    let trouble = Trouble::of_tls(tls, &place);
+                    hint = trouble.certificate_hint("mail.host", "mail.ca_file");
+                    let cause = trouble.cause.map(|cause| format!(": {}", quote(&cause, MAX_LINE_CHARS)));
+                    (of_tls(tls), trouble.message + &cause.unwrap_or_default())
+                }
+                None => {
+                    let kind = of_io(error);
+                    let message = match kind {
+                        MailErrorKind::Timeout => {
+                            format!("no answer from `{place}` in {} s", settings.timeout.as_secs())
+                        }
+                        MailErrorKind::Refused => format!("`{place}`: connection refused"),
+                        _ => format!("`{place}`: {}", quote(&error.to_string(), MAX_LINE_CHARS)),
+                    };
+                    (kind, message)
+                }
+            },
+        };
         let security = Some(settings.security);
-        MailError { kind, undelivered: Vec::new(), partly: false, message, place, security, tls_hint }
+        MailError { kind, undelivered: Vec::new(), partly: false, message, place, security, hint }
     }
 
     /// The same, for refused recipients; `replies` are the server's words, one per refused address. `transient`: at least
@@ -149,8 +165,15 @@ impl MailError {
             message: format!("recipient refused: {}{rest}", said.join(", ")),
             place: format!("{}:{}", settings.host, settings.port),
             security: Some(settings.security),
-            tls_hint: None,
+            hint: None,
         }
+    }
+
+    /// A mail of `bytes` for a server that announces a limit of `most`.
+    pub(super) fn too_large(bytes: u64, most: u64, settings: &SmtpSettings) -> Self {
+        let place = format!("{}:{}", settings.host, settings.port);
+        let message = format!("`{place}` takes mails of at most {most} bytes, this one has {bytes}");
+        MailError { security: Some(settings.security), ..MailError::local(MailErrorKind::TooLarge, place, message) }
     }
 
     pub(super) fn with_undelivered(mut self, undelivered: &[Address]) -> Self {
@@ -178,15 +201,14 @@ impl MailError {
 
     /// Whether it is about this one mail, so that another may still go.
     pub fn is_about_this_mail(&self) -> bool {
-        matches!(self.kind, MailErrorKind::RecipientsRefused | MailErrorKind::Rejected | MailErrorKind::SenderRefused)
+        matches!(
+            self.kind,
+            MailErrorKind::RecipientsRefused
+                | MailErrorKind::Rejected
+                | MailErrorKind::SenderRefused
+                | MailErrorKind::TooLarge
+        )
     }
-}
-
-/// The server's words with their code: `550 5.1.1 no such user`.
-pub(super) fn reply_of(error: &smtp::Error) -> String {
-    let code = error.status().map_or_else(String::new, |code| format!("{code} "));
-    let text = error.source().map(ToString::to_string).unwrap_or_default();
-    one_line(&format!("{code}{text}"))
 }
 
 fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -197,39 +219,29 @@ fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a 
     })
 }
 
-fn classify(error: &smtp::Error) -> MailErrorKind {
-    if let Some(code) = error.status() {
-        return of_code(u16::from(code));
+/// What to say of a server with which we have no mechanism in common.
+fn no_mechanism(place: &str, offered: &[String]) -> (String, Text) {
+    if offered.is_empty() {
+        return (
+            format!("`{place}` offers no AUTH at all"),
+            text!(
+                "this port takes no password: try port 587 with `security = \"starttls\"`, or remove `mail.username`"
+                    / "ce port n’accepte pas de mot de passe\u{a0}: essayez le port 587 avec `security = \"starttls\"`, ou retirez `mail.username`"
+            ),
+        );
     }
-    let mut found = None;
-    for source in sources(error) {
-        if let Some(tls) = source.downcast_ref::<rustls::Error>() {
-            return of_tls(tls);
-        }
-        if let Some(io) = source.downcast_ref::<io::Error>() {
-            found = found.or_else(|| of_io(io));
-        }
-    }
-    if let Some(kind) = found {
-        return kind;
-    }
-    let text = error.to_string();
-    if text.contains("STARTTLS is not supported") {
-        MailErrorKind::StarttlsMissing
-    } else if text.contains("No compatible authentication mechanism") {
-        MailErrorKind::NoAuthMechanism
-    } else if text.contains("could not resolve") || text.contains("valid DNS name") {
-        MailErrorKind::HostUnknown
-    } else if text.contains("incomplete response") {
-        // The server hung up in the middle.
-        MailErrorKind::Network
-    } else if error.is_response() {
-        MailErrorKind::NotSmtp
-    } else if error.is_client() {
-        MailErrorKind::Local
-    } else {
-        MailErrorKind::Network
-    }
+    let offered = quote(&offered.join(" "), MAX_LINE_CHARS);
+    (
+        format!("`{place}` offers neither AUTH PLAIN nor AUTH LOGIN, only `{offered}`"),
+        text!(
+            "have SMTP AUTH with a password (PLAIN or LOGIN) allowed for this account, or use a relay that trusts this machine's address, without `mail.username`"
+                / "faites autoriser l’authentification SMTP par mot de passe (PLAIN ou LOGIN) pour ce compte, ou passez par un relais qui accepte l’adresse de cette machine, sans `mail.username`"
+        ),
+    )
+}
+
+fn of_reply(reply: &Reply) -> MailErrorKind {
+    if reply.is_about_size() { MailErrorKind::TooLarge } else { of_code(reply.code) }
 }
 
 /// RFC 5321 §4.2.3, RFC 4954 §6.
@@ -250,24 +262,23 @@ fn of_tls(error: &rustls::Error) -> MailErrorKind {
     }
 }
 
-fn of_io(error: &io::Error) -> Option<MailErrorKind> {
-    Some(match error.kind() {
+fn of_io(error: &io::Error) -> MailErrorKind {
+    match error.kind() {
         // A read timeout on a socket shows as EAGAIN on Linux.
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => MailErrorKind::Timeout,
         io::ErrorKind::ConnectionRefused => MailErrorKind::Refused,
+        io::ErrorKind::InvalidInput => MailErrorKind::HostUnknown,
         _ if error.to_string().contains("lookup address") => MailErrorKind::HostUnknown,
-        // Wraps something that says more.
-        io::ErrorKind::InvalidData | io::ErrorKind::Other => return None,
         _ => MailErrorKind::Network,
-    })
+    }
 }
 
 impl Hinted for MailError {
     fn hint(&self) -> Option<Text> {
-        let place = &self.place;
-        if let Some(hint) = &self.tls_hint {
-            return Some(hint.clone());
+        if self.hint.is_some() {
+            return self.hint.clone();
         }
+        let place = &self.place;
         Some(match self.kind {
             MailErrorKind::Refused => text!(
                 "check `mail.host` and `mail.port`: nothing listens on `{place}`"
@@ -318,12 +329,20 @@ impl Hinted for MailError {
                     / "vérifiez `mail.from`\u{a0}: le serveur ne laisse pas cet utilisateur écrire sous cette adresse"
             ),
             MailErrorKind::RecipientsRefused => text!(
-                "check the addresses in `mail.to`; a server that relays for known users only wants `mail.username`"
-                    / "vérifiez les adresses de `mail.to`\u{202f}; un serveur qui ne relaie que pour ses utilisateurs veut `mail.username`"
+                "check the addresses in `mail.to`; a server that relays for known users only wants `mail.username`; one that complains about HELO wants another `mail.helo`"
+                    / "vérifiez les adresses de `mail.to`\u{202f}; un serveur qui ne relaie que pour ses utilisateurs veut `mail.username`\u{202f}; s’il se plaint de HELO, changez `mail.helo`"
             ),
             MailErrorKind::Rejected => text!(
-                "the server's answer says why; if the mail is too large, set `attach_log = \"never\"`"
-                    / "la réponse du serveur dit pourquoi\u{202f}; si le courriel est trop gros, mettez `attach_log = \"never\"`"
+                "the server's answer says why; if it is about the name of this machine, set `mail.helo`"
+                    / "la réponse du serveur dit pourquoi\u{202f}; si elle concerne le nom de cette machine, indiquez `mail.helo`"
+            ),
+            MailErrorKind::TooLarge => text!(
+                "raise the server's limit for the size of a mail: even the short form of the report does not fit"
+                    / "relevez la taille maximale d’un courriel sur le serveur\u{a0}: même la forme courte du rapport ne passe pas"
+            ),
+            MailErrorKind::Injected => text!(
+                "something between here and `{place}` writes into the connection, or the server is broken: try `security = \"tls\"` (port 465), and look at proxies and firewalls that inspect mail"
+                    / "quelque chose écrit dans la connexion entre ici et `{place}`, ou le serveur est défectueux\u{a0}: essayez `security = \"tls\"` (port 465), et voyez les mandataires et pare-feu qui inspectent le courrier"
             ),
             MailErrorKind::TryLater => text!(
                 "nothing to do: the mail is kept and goes with the next run"
@@ -383,7 +402,9 @@ mod tests {
             RecipientsRefused,
             Rejected,
             TryLater,
+            TooLarge,
             NotSmtp,
+            Injected,
             SendmailMissing,
             SendmailFailed,
         ] {

@@ -2,6 +2,7 @@ use std::cell::Cell;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use super::super::fixtures;
@@ -30,6 +31,7 @@ fn smtp(port: u16) -> SmtpSettings {
         credentials: None,
         ca_file: None,
         timeout: Duration::from_secs(10),
+        helo: None,
     }
 }
 
@@ -62,6 +64,46 @@ fn server(greeting: &'static str, reply: fn(&str) -> &'static str) -> (u16, Join
     (port, thread::spawn(move || talk(listener.accept().unwrap().0)))
 }
 
+/// A mail server for as many connections as come, which takes messages of at most `most` bytes; gives what it took.
+fn narrow_server(most: usize) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let messages = Arc::clone(&taken);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut message: Option<String> = None;
+            stream.write_all(b"220 mx\r\n").unwrap();
+            for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok) {
+                let answer: &[u8] = match &mut message {
+                    Some(text) if line == "." => {
+                        let fits = text.len() <= most;
+                        let text = message.take().unwrap();
+                        if fits {
+                            messages.lock().unwrap().push(text);
+                        }
+                        if fits { b"250 queued\r\n" } else { b"552 5.3.4 message too big\r\n" }
+                    }
+                    Some(text) => {
+                        text.push_str(&line);
+                        text.push('\n');
+                        continue;
+                    }
+                    None if line == "DATA" => {
+                        message = Some(String::new());
+                        b"354 go on\r\n"
+                    }
+                    None => b"250 ok\r\n",
+                };
+                if stream.write_all(answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (port, taken)
+}
+
 fn usual(line: &str) -> &'static str {
     match line.split(' ').next().unwrap_or_default() {
         "EHLO" => "250-mx\r\n250 AUTH PLAIN LOGIN\r\n",
@@ -71,6 +113,10 @@ fn usual(line: &str) -> &'static str {
         _ if line.contains("b@example.org") => "550 5.1.1 no such user\r\n",
         _ => "250 ok\r\n",
     }
+}
+
+fn by() -> Instant {
+    Instant::now() + Duration::from_secs(20)
 }
 
 fn mail() -> OutgoingMail {
@@ -185,7 +231,7 @@ fn a_server_that_answers_wrongly_is_told_apart() {
         let (port, server) = server(greeting, reply);
         let mut smtp = smtp(port);
         change(&mut smtp);
-        let error = send_once(&settings(MailTransport::Smtp(smtp)), &mail(), mail().envelope.to()).unwrap_err();
+        let error = send_once(&settings(MailTransport::Smtp(smtp)), &mail(), mail().envelope.to(), by()).unwrap_err();
         drop(server);
         assert!(error.hint().is_some(), "{error}");
         let message = error.to_string().replace(&port.to_string(), "PORT");
@@ -211,6 +257,102 @@ fn a_server_that_answers_wrongly_is_told_apart() {
     assert_eq!(kind, MailErrorKind::TryLater);
     let (kind, message) = check("", usual, |smtp| smtp.timeout = Duration::from_millis(1));
     assert_eq!(kind, MailErrorKind::Timeout, "{message}");
+}
+
+#[test]
+fn a_report_of_forty_megabytes_makes_a_mail_that_every_server_takes() {
+    let mut report = fixtures::download_404();
+    report.failures[0].causes = vec!["x y ".repeat(10 << 20)];
+    let log = "a line of the log\n".repeat(2 << 20);
+    let mut settings = sendmail("x");
+    settings.attach_log = AttachLog::Always;
+    let mail = compose(&report, &settings, Some(&log)).unwrap();
+    assert!(mail.bytes.len() < 2 << 20, "{}", mail.bytes.len());
+    assert!(mail.smaller.iter().all(|form| form.len() < 400 << 10));
+    assert!(mail.smaller.last().is_some_and(|form| form.len() < 32 << 10));
+}
+
+#[test]
+fn a_mail_refused_for_its_size_goes_without_its_attachment_and_then_in_short() {
+    let mut report = fixtures::download_404();
+    report.failures[0].causes = vec!["one two three ".repeat(2000)];
+    for (most, has_html, has_log) in [(1 << 20, true, true), (150 << 10, true, false), (20 << 10, false, false)] {
+        let (port, taken) = narrow_server(most);
+        let mut settings = settings(MailTransport::Smtp(smtp(port)));
+        settings.attach_log = AttachLog::Always;
+        let mail = compose(&report, &settings, Some(&"a line of the log\n".repeat(20_000))).unwrap();
+        send(&settings, &mail, &Interrupt::default()).unwrap();
+        let taken = taken.lock().unwrap();
+        assert_eq!(taken.len(), 1);
+        assert!(taken[0].contains("Subject: [FAILED] boutique"));
+        assert_eq!((taken[0].contains("<!DOCTYPE"), taken[0].contains("filename=")), (has_html, has_log), "{most}");
+    }
+}
+
+#[test]
+fn a_mail_that_fits_nowhere_is_told_after_one_round() {
+    let (port, taken) = narrow_server(10);
+    let error = send(&settings(MailTransport::Smtp(smtp(port))), &mail(), &Interrupt::default()).unwrap_err();
+    assert_eq!(error.kind, MailErrorKind::TooLarge);
+    assert!(error.is_about_this_mail() && !error.is_transient() && taken.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_server_without_ehlo_gets_helo_and_the_mail() {
+    let old = |line: &str| match line.split(' ').next().unwrap_or_default() {
+        "EHLO" => "502 5.5.1 command not implemented\r\n",
+        "DATA" => "354 go on\r\n",
+        _ => "250 ok\r\n",
+    };
+    let (port, server) = server("220 mx\r\n", old);
+    let mut smtp = smtp(port);
+    smtp.helo = Some("[10.0.0.5]".to_owned());
+    send(&settings(MailTransport::Smtp(smtp)), &mail(), &Interrupt::default()).unwrap();
+    let heard = server.join().unwrap();
+    assert_eq!(&heard[..2], ["EHLO [10.0.0.5]", "HELO [10.0.0.5]"]);
+}
+
+#[test]
+fn a_machine_with_a_short_name_says_its_address() {
+    let (port, server) = server("220 mx\r\n", |line| if line.starts_with("RCPT") { "250 ok\r\n" } else { usual(line) });
+    send(&settings(MailTransport::Smtp(smtp(port))), &mail(), &Interrupt::default()).unwrap();
+    let heard = server.join().unwrap();
+    let name = heard[0].strip_prefix("EHLO ").unwrap();
+    assert!(name.contains('.'), "{name}");
+}
+
+#[test]
+fn the_mechanisms_that_a_server_offers_are_named_when_none_is_ours() {
+    let exchange = |line: &str| match line.split(' ').next().unwrap_or_default() {
+        "EHLO" => "250-mx\r\n250-AUTH NTLM GSSAPI\r\n250 AUTH=XOAUTH2\r\n",
+        _ => "250 ok\r\n",
+    };
+    let (port, _server) = server("220 mx\r\n", exchange);
+    let mut smtp = smtp(port);
+    smtp.credentials = Some(("u".into(), Secret::new("pass")));
+    let error = probe(&settings(MailTransport::Smtp(smtp))).unwrap_err();
+    assert_eq!(error.kind, MailErrorKind::NoAuthMechanism);
+    assert!(
+        error.to_string().ends_with("offers neither AUTH PLAIN nor AUTH LOGIN, only `NTLM GSSAPI XOAUTH2`"),
+        "{error}"
+    );
+    assert!(error.hint().is_some_and(|hint| !hint.en.contains("587")));
+}
+
+#[test]
+fn what_a_server_says_is_quoted_short_and_escaped() {
+    let long = |line: &str| match line.split(' ').next().unwrap_or_default() {
+        "EHLO" => "250 mx\r\n",
+        _ => concat!(
+            "421 4.3.2 \u{1b}[2Jgo away ",
+            "very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far very far \r\n"
+        ),
+    };
+    let (port, _server) = server("220 mx\r\n", long);
+    let error = send_once(&settings(MailTransport::Smtp(smtp(port))), &mail(), mail().envelope.to(), by()).unwrap_err();
+    assert_eq!(error.kind, MailErrorKind::TryLater);
+    let said = error.to_string();
+    assert!(said.contains("421 4.3.2 \\u{1b}[2Jgo away") && said.chars().count() < 400, "{said}");
 }
 
 #[test]
@@ -263,10 +405,10 @@ fn sendmail_gets_its_arguments_and_the_mail() {
 fn a_sendmail_that_fails_is_quoted_and_one_that_is_missing_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let settings = sendmail(script(dir.path(), "echo 'queue full' >&2; exit 75"));
-    let error = send_once(&settings, &mail(), mail().envelope.to()).unwrap_err();
+    let error = send_once(&settings, &mail(), mail().envelope.to(), by()).unwrap_err();
     assert_eq!(error.kind, MailErrorKind::SendmailFailed);
     assert!(error.to_string().ends_with("failed: queue full (exit status: 75)"), "{error}");
-    let error = send_once(&sendmail("/nowhere/sendmail"), &mail(), mail().envelope.to()).unwrap_err();
+    let error = send_once(&sendmail("/nowhere/sendmail"), &mail(), mail().envelope.to(), by()).unwrap_err();
     assert_eq!(error.kind, MailErrorKind::SendmailMissing);
     assert!(error.to_string().starts_with("failed to start `/nowhere/sendmail`: No such file"), "{error}");
     assert_eq!(probe(&sendmail("/nowhere/sendmail")).unwrap_err().kind, MailErrorKind::SendmailMissing);

@@ -4,20 +4,24 @@
 //! `--json` and a line of `history.jsonl`. Rendering never changes the result.
 
 pub mod closing_block;
+mod fit;
 #[cfg(test)]
 mod fixtures;
+mod helo;
 pub mod html;
 pub mod mail;
 pub mod mail_error;
 mod page;
 mod phrase;
 mod redacted;
+mod smtp;
 pub mod summary;
 pub mod terminal;
 pub mod text;
 mod transport;
 pub mod unsent;
 
+pub(crate) use helo::is_valid as is_helo_name;
 pub use transport::Probe;
 
 use std::fmt;

@@ -7,13 +7,13 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lettre::Address;
 use lettre::address::Envelope;
 use serde::{Deserialize, Serialize};
 
-use super::mail::{OutgoingMail, send_once};
+use super::mail::{OutgoingMail, TOTAL_LIMIT, send_once};
 use super::mail_error::MailError;
 use crate::config::settings::MailSettings;
 use crate::interrupt::Interrupt;
@@ -29,6 +29,9 @@ const DELAYED: &str = "X-Archive-Delayed: yes; this mail could not be sent when 
 struct KeptEnvelope {
     from: Option<String>,
     to: Vec<String>,
+    /// Smaller forms of the mail, for a server that turns out to take no more.
+    #[serde(default)]
+    smaller: Vec<String>,
 }
 
 /// What became of the mails of earlier runs.
@@ -56,7 +59,7 @@ pub fn folder(work_dir: &Path) -> PathBuf {
 pub fn keep(work_dir: &Path, run_id: &str, mail: &OutgoingMail, error: &MailError) -> io::Result<Vec<String>> {
     let everybody = mail.envelope.to().to_vec();
     let to = if error.undelivered.is_empty() { &everybody } else { &error.undelivered };
-    write(&folder(work_dir), run_id, mail.envelope.from(), to, &mail.bytes)?;
+    write(&folder(work_dir), run_id, mail, to)?;
     let dropped = drop_oldest(&folder(work_dir), MOST);
     for id in &dropped {
         tracing::warn!("more than {MOST} unsent mails: dropped the oldest, of run {id}");
@@ -68,7 +71,9 @@ pub fn keep(work_dir: &Path, run_id: &str, mail: &OutgoingMail, error: &MailErro
 ///
 /// Stops at the first error that is not about that one mail: what is wrong with the server is wrong for all of them.
 pub fn send_kept(settings: &MailSettings, work_dir: &Path, interrupt: &Interrupt) -> Flushed {
-    flush(&folder(work_dir), interrupt, |mail| send_once(settings, mail, mail.envelope.to()))
+    // For all of them together: tonight's own mail waits for its turn.
+    let by = Instant::now() + TOTAL_LIMIT;
+    flush(&folder(work_dir), interrupt, |mail| send_once(settings, mail, mail.envelope.to(), by))
 }
 
 fn flush(dir: &Path, interrupt: &Interrupt, mut once: impl FnMut(&OutgoingMail) -> Result<(), MailError>) -> Flushed {
@@ -96,7 +101,7 @@ fn flush(dir: &Path, interrupt: &Interrupt, mut once: impl FnMut(&OutgoingMail) 
                 tracing::warn!("the kept mail of run {id} still cannot be sent: {error}");
                 if error.partly {
                     // Whoever has it must not get it again.
-                    if let Err(error) = write(dir, id, mail.envelope.from(), &error.undelivered, &mail.bytes) {
+                    if let Err(error) = write(dir, id, &mail, &error.undelivered) {
                         tracing::warn!("failed to keep the mail of run {id}: {error}");
                     }
                 }
@@ -147,25 +152,29 @@ fn drop_oldest(dir: &Path, most: usize) -> Vec<String> {
 
 fn read(dir: &Path, id: &str) -> io::Result<OutgoingMail> {
     let invalid = |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-    let envelope: KeptEnvelope = serde_json::from_slice(&fs::read(dir.join(format!("{id}.json")))?)?;
+    let kept: KeptEnvelope = serde_json::from_slice(&fs::read(dir.join(format!("{id}.json")))?)?;
     let address = |text: &String| text.parse::<Address>().map_err(|error| invalid(&error));
-    let from = envelope.from.as_ref().map(address).transpose()?;
-    let to = envelope.to.iter().map(address).collect::<io::Result<Vec<_>>>()?;
+    let from = kept.from.as_ref().map(address).transpose()?;
+    let to = kept.to.iter().map(address).collect::<io::Result<Vec<_>>>()?;
     let envelope = Envelope::new(from, to).map_err(|error| invalid(&error))?;
     let mut bytes = fs::read(dir.join(format!("{id}.eml")))?;
     if !bytes.starts_with(DELAYED.as_bytes()) {
         bytes.splice(0..0, DELAYED.bytes());
     }
-    Ok(OutgoingMail { envelope, bytes })
+    let smaller = kept.smaller.into_iter().map(String::into_bytes).collect();
+    Ok(OutgoingMail { envelope, bytes, smaller })
 }
 
-fn write(dir: &Path, id: &str, from: Option<&Address>, to: &[Address], bytes: &[u8]) -> io::Result<()> {
+fn write(dir: &Path, id: &str, mail: &OutgoingMail, to: &[Address]) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let envelope =
-        KeptEnvelope { from: from.map(ToString::to_string), to: to.iter().map(ToString::to_string).collect() };
+    let envelope = KeptEnvelope {
+        from: mail.envelope.from().map(ToString::to_string),
+        to: to.iter().map(ToString::to_string).collect(),
+        smaller: mail.smaller.iter().map(|form| String::from_utf8_lossy(form).into_owned()).collect(),
+    };
     // The letter last: it is what makes the pair count.
     put(dir, &format!("{id}.json"), &serde_json::to_vec(&envelope)?)?;
-    put(dir, &format!("{id}.eml"), bytes)?;
+    put(dir, &format!("{id}.eml"), &mail.bytes)?;
     File::open(dir)?.sync_all()
 }
 
@@ -201,7 +210,7 @@ mod tests {
     fn mail(body: &str) -> OutgoingMail {
         let from = Some("archive@example.org".parse().unwrap());
         let envelope = Envelope::new(from, addresses(&["a@example.org", "b@example.org"])).unwrap();
-        OutgoingMail { envelope, bytes: format!("Subject: {body}\r\n\r\n{body}\r\n").into_bytes() }
+        OutgoingMail { envelope, bytes: format!("Subject: {body}\r\n\r\n{body}\r\n").into_bytes(), smaller: Vec::new() }
     }
 
     fn error(kind: MailErrorKind, undelivered: &[&str]) -> MailError {

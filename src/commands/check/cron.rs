@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::Checklist;
 use crate::config::settings::Settings;
@@ -49,7 +49,8 @@ fn find(config: &Path, as_given: &Path) -> Option<String> {
 }
 
 fn own_crontab() -> Option<String> {
-    let output = Command::new("crontab").arg("-l").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let output =
+        crate::config::bare_command("crontab").arg("-l").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
