@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(
     name = "archive",
     version,
+    long_version = crate::version::long(),
     about = "Fetches a zip every night, proves that the SQL dump in it is whole and new, and archives it as YYYYMMDD.tgz",
     after_help = "\
 Start here:  archive init && $EDITOR archive.toml && archive trust && archive check && archive run
@@ -52,7 +53,7 @@ impl Verbosity {
 /// Where the configuration is.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArg {
-    /// The configuration [default: $ARCHIVE_CONFIG, ./archive.toml, /etc/archive/archive.toml]
+    /// The configuration [default: $ARCHIVE_CONFIG, ./archive.toml (not for root), /etc/archive/archive.toml]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -147,9 +148,12 @@ pub struct TrustArgs {
     /// Only this destination
     #[arg(long, value_name = "NAME")]
     pub destination: Option<String>,
-    /// Do not ask; for a server that nobody can have replaced, as in a test
+    /// Do not ask, unless the key has changed; for a server that nobody can have replaced, as in a test
     #[arg(long)]
     pub yes: bool,
+    /// Store the key if this is its fingerprint, known or changed; for scripts
+    #[arg(long, value_name = "SHA256:…")]
+    pub fingerprint: Option<String>,
 }
 
 /// `archive init`

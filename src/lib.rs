@@ -38,5 +38,6 @@ pub mod step;
 pub mod text;
 pub mod tgz;
 pub mod units;
+mod version;
 pub mod work_dir;
 pub mod zip_source;

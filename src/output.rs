@@ -1,6 +1,7 @@
 //! The only place that prints: stdout for results, stderr for errors and progress.
 //!
-//! Under cron every printed line becomes a mail, so nothing is printed when nobody watches and all is well.
+//! What a server or a file said is escaped here, on its way out, and secrets are masked. Under cron every printed line
+//! becomes a mail, so nothing is printed when nobody watches and all is well.
 
 #![expect(clippy::print_stderr, reason = "this is the place that prints")]
 
@@ -11,8 +12,10 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::cli::Verbosity;
+use crate::logging::redacted;
 use crate::progress::{Bar, Progress};
 use crate::report::{StepOutcome, StepReport, terminal};
+use crate::text::{harmless, visible};
 
 /// Who is watching, and what they want to see.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +55,13 @@ impl Output {
     /// A line of the result.
     pub fn line(&self, line: &str) {
         // A closed pipe (`| head`) is no reason to fail or to panic.
-        let _ = writeln!(io::stdout(), "{line}");
+        let _ = writeln!(io::stdout(), "{}", harmless(&redacted(line)));
+    }
+
+    /// A line with a mark before it, in the colour of that SGR code.
+    pub fn marked(&self, mark: &str, colour: &str, line: &str) {
+        let mark = if self.color { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
+        let _ = writeln!(io::stdout(), "{mark} {}", harmless(&redacted(line)));
     }
 
     /// The result that a script asked for: it must not get lost without a word.
@@ -61,21 +70,22 @@ impl Output {
     /// When it cannot be written, to a full disk for example; a reader that went away is none.
     pub fn result(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout();
+        let text = redacted(text);
         match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written,
         }
     }
 
-    /// Text as it is.
-    pub fn text(&self, text: &str) {
+    /// Text with colours of our own in it; what it quotes has been made harmless by whoever painted it.
+    pub fn painted(&self, text: &str) {
         let mut stdout = io::stdout();
-        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        let _ = stdout.write_all(redacted(text).as_bytes()).and_then(|()| stdout.flush());
     }
 
-    /// An error or a warning.
+    /// An error or a warning, of one line or several.
     pub fn error(&self, text: &str) {
-        let _ = io::stderr().write_all(text.as_bytes());
+        let _ = writeln!(io::stderr(), "{}", visible(&redacted(text)));
     }
 
     /// Asks a question that only a person can answer; `None` if there is none.
@@ -83,7 +93,7 @@ impl Output {
         if !io::stdin().is_terminal() {
             return None;
         }
-        eprint!("{question} ");
+        eprint!("{} ", harmless(&redacted(question)));
         let _ = io::stderr().flush();
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer).ok()?;

@@ -3,6 +3,7 @@
 //! Error messages and log lines are English only; hints, warnings and the summary are [`Text`]s.
 
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,12 +47,42 @@ pub const MAX_NAME_CHARS: usize = 200;
 /// The most characters of a line from outside (an answer, a banner) that are shown.
 pub const MAX_LINE_CHARS: usize = 300;
 
+/// Secrets that are words of our own texts: masked where text comes from outside, and only as whole words, for masking
+/// `archive` everywhere would make every line unreadable and tell what the secret is by the gaps.
+static WORDS: RwLock<Vec<String>> = RwLock::new(Vec::new());
+
+/// Sets the words that [`quote`] masks.
+pub(crate) fn set_masked_words(words: Vec<String>) {
+    *WORDS.write().unwrap_or_else(PoisonError::into_inner) = words;
+}
+
+/// What stands where a secret was.
+pub const REDACTED: &str = "**redacted**";
+
+/// The text with each whole word of `words` masked.
+fn without_words(text: &str, words: &[String]) -> String {
+    let mut text = text.to_owned();
+    for word in words {
+        let mut from = 0;
+        while let Some(at) = text[from..].find(word.as_str()).map(|at| from + at) {
+            let end = at + word.len();
+            let inside = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+            let whole = !inside(text[..at].chars().next_back()) && !inside(text[end..].chars().next());
+            if whole {
+                text.replace_range(at..end, REDACTED);
+            }
+            from = if whole { at + REDACTED.len() } else { end };
+        }
+    }
+    text
+}
+
 /// Text from outside as it may be shown: at most `max` characters on one line, what could change the text around it made
 /// visible. For whatever a server, a file or a program said, where it enters a message.
 pub fn quote(text: &str, max: usize) -> String {
     // Escaping makes longer: what is far beyond the end need not be escaped.
     let near = text.char_indices().nth(4 * max).map_or(text, |(end, _)| &text[..end]);
-    let line = one_line(near);
+    let line = without_words(&one_line(near), &WORDS.read().unwrap_or_else(PoisonError::into_inner));
     match line.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
@@ -62,6 +93,19 @@ pub fn quote(text: &str, max: usize) -> String {
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The text as one line of a terminal: nothing in it can move the cursor, set a colour or begin another line.
+pub fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(' '),
+            c if is_unsafe(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// The text with line feeds kept and every other control character made visible.
@@ -119,5 +163,19 @@ mod tests {
         assert_eq!(quote("gpj.\u{202e}x", 300), "gpj.\\u{202e}x");
         assert_eq!(quote("été 2026", 3), "été…");
         assert_eq!(quote("été", 3), "été");
+    }
+
+    #[test]
+    fn a_secret_that_is_a_word_is_masked_as_a_whole_word_only() {
+        let words = ["archive".to_owned()];
+        assert_eq!(
+            without_words("530 no archive for archives: archive", &words),
+            "530 no **redacted** for archives: **redacted**"
+        );
+    }
+
+    #[test]
+    fn no_line_of_a_terminal_begins_another_one() {
+        assert_eq!(harmless("  a\n✓ all good\u{1b}[2J\r"), "  a ✓ all good\\u{1b}[2J\\u{d}");
     }
 }

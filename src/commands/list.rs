@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{chosen, load, now};
 use crate::cli::{ListArgs, Verbosity};
+use crate::config::For;
 use crate::config::settings::{DestinationSettings, Settings};
 use crate::destination::{self, DestinationError, Entry};
 use crate::error::{Failure, chain_of, hint_of, while_doing};
@@ -47,8 +48,7 @@ struct Archive {
 
 /// Lists every destination; one that cannot be reached does not hide the others.
 pub fn list(args: &ListArgs, verbosity: Verbosity, output: &Output) -> Result<ExitCode, Failure> {
-    let settings = load(&args.config, output)?;
-    let _logging = crate::logging::init_console(verbosity.of_log());
+    let settings = load(&args.config, &For::Destinations(args.destination.clone()), verbosity, output)?;
     let interrupt = Interrupt::listen().map_err(|error| Failure::new(Step::Start, error))?;
     let state = super::peek_state(&settings);
     let mut code = ExitCode::Success;
@@ -65,7 +65,7 @@ pub fn list(args: &ListArgs, verbosity: Verbosity, output: &Output) -> Result<Ex
         match look(destination, &interrupt) {
             Ok((entries, free)) => {
                 listed.archives = archives(&settings, destination, &entries, &state);
-                listed.total_bytes = listed.archives.iter().map(|archive| archive.bytes).sum();
+                listed.total_bytes = listed.archives.iter().map(|archive| archive.bytes).fold(0, u64::saturating_add);
                 listed.free_bytes = free;
             }
             Err(error) => {

@@ -11,19 +11,21 @@ mod trust;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use crate::cli::{Cli, Command, ConfigArg};
+use crate::cli::{Cli, Command, ConfigArg, Verbosity};
 use crate::config::settings::{DestinationSettings, Settings};
-use crate::config::{self, Loaded};
+use crate::config::{self, For, Loaded};
 use crate::error::{Explained, Failure, Hinted as _, Sheet, explained, render};
 use crate::exit_code::ExitCode;
 use crate::output::Output;
 use crate::step::Step;
 use crate::text;
+use crate::text::harmless;
 use crate::work_dir::WorkDir;
 use crate::work_dir::state::State;
 
 /// Runs the command; everything that went wrong has been shown when this returns.
 pub fn execute(cli: &Cli) -> ExitCode {
+    config::secret::keep_out_of_dumps();
     // One TLS implementation for everybody; an error only says that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let json = match &cli.command {
@@ -50,12 +52,18 @@ pub fn execute(cli: &Cli) -> ExitCode {
     })
 }
 
-/// The configuration, or a failure that shows all its problems.
-fn load(args: &ConfigArg, output: &Output) -> Result<Settings, Failure> {
-    let Loaded { settings, warnings } = config::load(args.config.as_deref()).map_err(config_failure)?;
+/// The configuration, or a failure that shows all its problems. From here on nothing that is printed holds a secret.
+fn load(args: &ConfigArg, purpose: &For, verbosity: Verbosity, output: &Output) -> Result<Settings, Failure> {
+    let logging = crate::logging::init_console(verbosity.of_log());
+    let loaded = config::load(args.config.as_deref(), purpose);
+    if let Err(error) = &loaded {
+        logging.protect(&error.salvaged.secrets);
+    }
+    let Loaded { settings, warnings, .. } = loaded.map_err(config_failure)?;
+    logging.protect(&settings.secrets());
     if !output.quiet {
         for warning in warnings {
-            output.error(&format!("warning: {warning}\n"));
+            output.error(&format!("warning: {}\n", harmless(&warning.en)));
         }
     }
     Ok(settings)

@@ -2,6 +2,7 @@
 
 use super::{chosen, load, now};
 use crate::cli::{PruneArgs, Verbosity};
+use crate::config::For;
 use crate::config::settings::{DestinationSettings, Settings};
 use crate::destination;
 use crate::error::{Explained, Failure, explained, render, while_doing};
@@ -20,8 +21,7 @@ use crate::work_dir::state::{Origin, State};
 
 /// Shows the plan of each destination, asks, deletes.
 pub fn prune(args: &PruneArgs, verbosity: Verbosity, output: &Output) -> Result<ExitCode, Failure> {
-    let settings = load(&args.config, output)?;
-    let _logging = crate::logging::init_console(verbosity.of_log());
+    let settings = load(&args.config, &For::Destinations(args.destination.clone()), verbosity, output)?;
     let interrupt = Interrupt::listen().map_err(|error| Failure::new(Step::Start, error))?;
     let destinations = chosen(&settings, args.destination.as_deref())?;
     let lock = if args.dry_run { None } else { Some(take_lock(&settings, output)?) };
@@ -119,7 +119,7 @@ fn prune_one(
         }
         return Ok(());
     }
-    let bytes: u64 = going.iter().map(|verdict| verdict.size_bytes).sum();
+    let bytes = going.iter().map(|verdict| verdict.size_bytes).fold(0, u64::saturating_add);
     let what = format!("{} of {} archives, {}", going.len(), plan.verdicts.len(), show_size(bytes, Language::En));
     if args.dry_run {
         output.line(&format!("  would purge {what}"));

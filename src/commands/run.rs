@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 
 use super::{config_failure, host_name, now};
 use crate::cli::{RunArgs, Verbosity};
-use crate::config::{self, ConfigError, Loaded};
+use crate::config::{self, ConfigError, For, Loaded};
 use crate::error::Failure;
 use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
@@ -29,7 +29,7 @@ pub fn run(args: &RunArgs, verbosity: Verbosity, output: &Output) -> Result<Exit
     let begun = Instant::now();
     let interrupt = Interrupt::listen().map_err(|error| Failure::new(Step::Start, error))?;
     let logging = logging::init_console(verbosity.of_log());
-    let Loaded { settings, warnings } = match config::load(args.config.config.as_deref()) {
+    let Loaded { settings, warnings, .. } = match config::load(args.config.config.as_deref(), &For::Run) {
         Ok(loaded) => loaded,
         Err(error) => return Ok(report_bad_config(error, args, begun, &logging, output)),
     };
@@ -72,13 +72,14 @@ fn report_bad_config(
     output: &Output,
 ) -> ExitCode {
     let salvaged = error.salvaged.clone();
+    logging.protect(&salvaged.secrets);
     let timezone = salvaged.timezone.unwrap_or(Tz::UTC);
     let now = Utc::now().with_timezone(&timezone);
     let run_id = run_id(now);
     let job = salvaged.job.unwrap_or_else(|| "archive".to_owned());
     if let Some(log) = &salvaged.log {
         salvaged.work_dir.iter().for_each(|work_dir| make_private(work_dir));
-        logging.open(log, timezone, &job, &run_id, &[]);
+        logging.open(log, timezone, &job, &run_id, &salvaged.secrets);
     }
     let failure = config_failure(error)
         .summed_up(text!("the configuration cannot be used" / "la configuration est inutilisable"));
@@ -126,7 +127,7 @@ fn show(report: &RunReport, output: &Output) -> Result<ExitCode, Failure> {
             .map_err(|error| Failure::new(Step::Report, error).with_code(ExitCode::Other))?;
         super::print_result(&text, output)?;
     } else if output.watched && !output.quiet {
-        output.text(&terminal::by_hand(report, output.color));
+        output.painted(&terminal::by_hand(report, output.color));
     } else if let Some(text) = terminal::under_cron(report) {
         output.error(&text);
     }

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::{chosen, config_failure};
+use super::{chosen, load};
 use crate::cli::{TrustArgs, Verbosity};
-use crate::config;
+use crate::config::For;
 use crate::config::settings::{DestinationSettings, HostKey, Settings, SshServer};
 use crate::destination::sftp::host_key::{self, HostKeyInfo, Standing, Stored};
 
@@ -23,8 +23,7 @@ use crate::text;
 
 /// Shows and stores the host key of each destination that is reached over SSH.
 pub fn trust(args: &TrustArgs, verbosity: Verbosity, output: &Output) -> Result<ExitCode, Failure> {
-    let settings = config::load_for_trust(args.config.config.as_deref()).map_err(config_failure)?.settings;
-    let _logging = crate::logging::init_console(verbosity.of_log());
+    let settings = load(&args.config, &For::Trust, verbosity, output)?;
     let interrupt = Interrupt::listen().map_err(|error| Failure::new(Step::Start, error))?;
     let mut code = ExitCode::Success;
     for destination in chosen(&settings, args.destination.as_deref())? {
@@ -32,7 +31,7 @@ pub fn trust(args: &TrustArgs, verbosity: Verbosity, output: &Output) -> Result<
             output.line(&format!("{}: no host key to trust, it is not reached over SSH", destination.name));
             continue;
         };
-        if let Err(failure) = trust_one(&settings, destination, &server, args.yes, &interrupt, output) {
+        if let Err(failure) = trust_one(&settings, destination, &server, args, &interrupt, output) {
             output.error(&render(&failure.error));
             if code == ExitCode::Success {
                 code = failure.code;
@@ -46,7 +45,7 @@ fn trust_one(
     settings: &Settings,
     destination: &DestinationSettings,
     server: &SshServer,
-    yes: bool,
+    args: &TrustArgs,
     interrupt: &Interrupt,
     output: &Output,
 ) -> Result<(), Failure> {
@@ -82,13 +81,37 @@ fn trust_one(
     };
     output.line("  compare it with what the server's administrator says, or on the server itself:");
     output.line("    ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub   (likewise ecdsa, rsa)");
-    if !yes && !confirmed(replaces, output).map_err(local)? {
+    if !accepted(&shown.fingerprint(), replaces, args, output).map_err(local)? {
         output.line("  nothing stored");
         return Ok(());
     }
     let place = store(settings, destination, server, &shown, replaces).map_err(local)?;
     output.line(&format!("  stored in {place}"));
     Ok(())
+}
+
+/// Whether the key may be stored: by the fingerprint on the command line, by `--yes` for a server that is not known yet, or
+/// because a person says so.
+fn accepted(shown: &str, replaces: bool, args: &TrustArgs, output: &Output) -> anyhow::Result<bool> {
+    match &args.fingerprint {
+        Some(expected) if expected == shown => Ok(true),
+        Some(expected) => Err(explained(
+            format!("the server does not show `{expected}`, the key that `--fingerprint` expects"),
+            text!(
+                "nothing is stored; ask the server's administrator for the fingerprint of that key type"
+                    / "rien n'est enregistré ; demandez à l'administrateur du serveur l'empreinte de ce type de clé"
+            ),
+        )),
+        None if args.yes && replaces => Err(explained(
+            "`--yes` does not replace a trusted key by another one",
+            text!(
+                "compare the fingerprint, then name it: `--fingerprint {shown}`"
+                    / "comparez l'empreinte, puis indiquez-la : `--fingerprint {shown}`"
+            ),
+        )),
+        None if args.yes => Ok(true),
+        None => confirmed(replaces, output),
+    }
 }
 
 /// A changed key must be confirmed in full words.
@@ -100,8 +123,8 @@ fn confirmed(replaces: bool, output: &Output) -> anyhow::Result<bool> {
         None => Err(explained(
             "nobody is there to confirm the key",
             text!(
-                "run it on a terminal, or with `--yes` if you have compared the fingerprint"
-                    / "lancez-la dans un terminal, ou avec `--yes` si vous avez comparé l'empreinte"
+                "run it on a terminal, or with `--fingerprint SHA256:…` as the server's administrator gave it"
+                    / "lancez-la dans un terminal, ou avec `--fingerprint SHA256:…` tel que l'administrateur du serveur l'a donné"
             ),
         )),
     }

@@ -43,6 +43,8 @@ pub(super) struct Environment {
     /// The last place where a config file is looked for.
     pub(super) system_config: PathBuf,
     pub(super) is_root: bool,
+    /// Who we are; what belongs to others is not relied on.
+    pub(super) user: u32,
     /// The home directory that the user database knows; under cron, `$HOME` may be missing.
     pub(super) account_home: Option<PathBuf>,
     /// The machine's time zone, as an IANA name.
@@ -65,6 +67,7 @@ impl Environment {
             current_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
             system_config: PathBuf::from("/etc/archive/archive.toml"),
             is_root: uid.is_root(),
+            user: uid.as_raw(),
             account_home: home_of(&passwd, uid.as_raw()),
             machine_zone: iana_time_zone::get_timezone()
                 .ok()
@@ -151,6 +154,7 @@ mod tests {
             current_dir: PathBuf::from("/nowhere"),
             system_config: PathBuf::from("/nowhere/archive.toml"),
             is_root: false,
+            user: 0,
             account_home: None,
             machine_zone: Some("Europe/Zurich".to_owned()),
             command_timeout: Duration::from_secs(30),

@@ -12,6 +12,7 @@ mod environment;
 mod job;
 mod log;
 mod mail;
+mod owner;
 mod problem;
 mod reader;
 mod schema;
@@ -22,7 +23,10 @@ mod source;
 mod tests;
 mod timezone;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -31,9 +35,11 @@ use toml::de::{DeTable, DeValue};
 
 use self::environment::Environment;
 pub(crate) use self::environment::bare_command;
+use self::owner::Fault;
 use self::problem::Source;
 pub use self::problem::{Place, Problem};
 use self::reader::{Context, Table, plain};
+use self::secret::Secret;
 use self::settings::{DestinationSettings, LogSettings, MailSettings, Settings};
 use crate::error::Hinted;
 use crate::text;
@@ -49,6 +55,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What it could do better; for the report and for `archive check`.
     pub warnings: Vec<Text>,
+    /// What is good to know once; for `archive check` alone.
+    pub remarks: Vec<Text>,
 }
 
 /// A config that cannot be used: every problem of it, and what is usable all the same.
@@ -58,6 +66,8 @@ pub struct ConfigError {
     pub path: Option<PathBuf>,
     /// What is wrong, in the order of the file; at least one.
     pub problems: Vec<Problem>,
+    /// What to do, where it is one thing.
+    pub hint: Option<Text>,
     /// What could be read in spite of the problems, so that the run can still log and report.
     pub salvaged: Box<Salvaged>,
 }
@@ -75,6 +85,8 @@ pub struct Salvaged {
     pub log: Option<LogSettings>,
     /// `[mail]`
     pub mail: Option<MailSettings>,
+    /// Every secret that could be read.
+    pub secrets: Vec<Secret>,
 }
 
 impl fmt::Display for ConfigError {
@@ -101,6 +113,9 @@ impl std::error::Error for ConfigError {}
 
 impl Hinted for ConfigError {
     fn hint(&self) -> Option<Text> {
+        if self.hint.is_some() {
+            return self.hint.clone();
+        }
         // The file as a whole: not there, not readable, no text.
         let whole = matches!(&self.problems[..], [only] if only.place.is_none() && only.key.is_empty());
         Some(match &self.path {
@@ -126,28 +141,55 @@ impl Hinted for ConfigError {
     }
 }
 
-/// Finds, reads and checks the config: `path`, else `$ARCHIVE_CONFIG`, else `./archive.toml`, else `/etc/archive/archive.toml`.
+/// What a config is read for: decides which `{ command = … }` of a secret runs, and what may be missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum For {
+    /// A night, or a check of everything.
+    Run,
+    /// A check that connects to nothing: no command runs.
+    Offline,
+    /// Commands that use destinations only: all of them, or the one of that name.
+    Destinations(Option<String>),
+    /// `archive trust`, which is called before a host key is known: an SFTP destination may lack `host_key` and `known_hosts`
+    /// (it then accepts an empty list of fingerprints, that is, no server), and `known_hosts` need not exist yet. Nobody logs
+    /// in, so no command runs.
+    Trust,
+}
+
+/// Which commands behind secrets may run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Commands {
+    All,
+    OfDestinations(Option<String>),
+    None,
+}
+
+impl Commands {
+    /// Whether the command behind the key of this path may run; destinations are called by their names in it.
+    fn may_run(&self, key: &str) -> bool {
+        match self {
+            Commands::All => true,
+            Commands::OfDestinations(None) => key.starts_with("destination"),
+            Commands::OfDestinations(Some(name)) => key.starts_with(&format!("destination[{name}].")),
+            Commands::None => false,
+        }
+    }
+}
+
+/// Finds, reads and checks the config: `path`, else `$ARCHIVE_CONFIG`, else `./archive.toml` (not for root), else
+/// `/etc/archive/archive.toml`.
 ///
-/// Reads secrets, so it may run the commands that the file names.
+/// Reads secrets, so it may run the commands that the file names, see [`For`].
 ///
 /// # Errors
 /// Every problem at once, with what is usable all the same.
-pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
-    load_in(&Environment::of_process(), path, false)
+pub fn load(path: Option<&Path>, purpose: &For) -> Result<Loaded, ConfigError> {
+    load_in(&Environment::of_process(), path, purpose)
 }
 
-/// The same for `archive trust`, which is called before a host key is known: an SFTP destination may lack `host_key` and
-/// `known_hosts` (it then accepts an empty list of fingerprints, that is, no server), and `known_hosts` need not exist yet.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_for_trust(path: Option<&Path>) -> Result<Loaded, ConfigError> {
-    load_in(&Environment::of_process(), path, true)
-}
-
-fn load_in(environment: &Environment, path: Option<&Path>, host_key_optional: bool) -> Result<Loaded, ConfigError> {
+fn load_in(environment: &Environment, path: Option<&Path>, purpose: &For) -> Result<Loaded, ConfigError> {
     let (path, named_by) = find(environment, path)?;
-    let text = read(&path, named_by)?;
+    let text = read(environment, &path, named_by)?;
     let (repaired, errors) = parse_to_the_end(&text);
     let (root, _) = DeTable::parse_recoverable(&repaired);
     let source = match errors.is_empty() {
@@ -156,7 +198,15 @@ fn load_in(environment: &Environment, path: Option<&Path>, host_key_optional: bo
     };
     let base = path.parent().map(Path::to_owned).unwrap_or_default();
     let mut context = Context::new(source, base, environment);
-    context.host_key_optional = host_key_optional;
+    context.host_key_optional = *purpose == For::Trust;
+    context.commands = match purpose {
+        // A file that is half understood starts no program.
+        _ if !errors.is_empty() => Commands::None,
+        For::Run => Commands::All,
+        For::Destinations(name) => Commands::OfDestinations(name.clone()),
+        For::Offline | For::Trust => Commands::None,
+    };
+    secret_variables(root.get_ref(), &mut context.secret_variables);
     let (settings, warnings, salvaged) = interpret(&context, root.get_ref(), &path);
     if !errors.is_empty() {
         // What else is wrong may only follow from these: half a file was read.
@@ -168,18 +218,37 @@ fn load_in(environment: &Environment, path: Option<&Path>, host_key_optional: bo
     let mut problems = context.problems.take();
     problems.sort_by_key(|(order, _)| *order);
     match settings {
-        Some(settings) if problems.is_empty() => Ok(Loaded { settings, warnings }),
+        Some(settings) if problems.is_empty() => {
+            let remarks = weak_secrets(&context, &settings);
+            Ok(Loaded { settings, warnings, remarks })
+        }
         _ => {
             let mut problems: Vec<Problem> = problems.into_iter().map(|(_, problem)| problem).collect();
             problems.dedup();
-            Err(ConfigError { path: Some(path), problems, salvaged: Box::new(salvaged) })
+            Err(ConfigError { path: Some(path), problems, hint: None, salvaged: Box::new(salvaged) })
+        }
+    }
+}
+
+/// The names in every `{ env = … }`.
+fn secret_variables(table: &DeTable<'_>, names: &mut BTreeSet<String>) {
+    for (key, value) in table.iter() {
+        match value.get_ref() {
+            DeValue::String(name) if key.get_ref() == "env" => drop(names.insert(name.to_string())),
+            DeValue::Table(inner) => secret_variables(inner, names),
+            DeValue::Array(items) => items.iter().for_each(|item| {
+                if let DeValue::Table(inner) = item.get_ref() {
+                    secret_variables(inner, names);
+                }
+            }),
+            _ => {}
         }
     }
 }
 
 fn file_error(path: Option<PathBuf>, message: String) -> ConfigError {
     let problem = Problem { place: None, key: String::new(), message, help: None };
-    ConfigError { path, problems: vec![problem], salvaged: Box::default() }
+    ConfigError { path, problems: vec![problem], hint: None, salvaged: Box::default() }
 }
 
 /// The file, absolute, and who named it.
@@ -190,28 +259,49 @@ fn find(environment: &Environment, path: Option<&Path>) -> Result<(PathBuf, &'st
     if let Some(path) = environment.variable("ARCHIVE_CONFIG") {
         return Ok((environment.current_dir.join(path), " (named by `$ARCHIVE_CONFIG`)"));
     }
-    let places = [environment.current_dir.join("archive.toml"), environment.system_config.clone()];
+    let here = environment.current_dir.join("archive.toml");
+    // Whoever can write in the directory that root happens to be in must not become root by it.
+    let places = if environment.is_root { vec![] } else { vec![here] };
+    let places: Vec<PathBuf> = places.into_iter().chain([environment.system_config.clone()]).collect();
     // A place that cannot be looked at is no reason to take the next one without a word.
     match places.iter().find(|place| !matches!(place.try_exists(), Ok(false))) {
         Some(path) => Ok((path.clone(), "")),
         None => {
-            let [here, system] = places.map(|place| place.display().to_string());
+            let shown: Vec<String> = places.iter().map(|place| format!("`{}`", place.display())).collect();
+            let missing = match &shown[..] {
+                [only] => format!("{only} does not exist (root does not look into the current directory)"),
+                places => format!("neither {} exists", places.join(" nor ")),
+            };
             Err(file_error(
                 None,
-                format!(
-                    "no config file: `--config` was not given, `$ARCHIVE_CONFIG` is not set, \
-                     and neither `{here}` nor `{system}` exists"
-                ),
+                format!("no config file: `--config` was not given, `$ARCHIVE_CONFIG` is not set, and {missing}"),
             ))
         }
     }
 }
 
-fn read(path: &Path, named_by: &str) -> Result<String, ConfigError> {
+fn read(environment: &Environment, path: &Path, named_by: &str) -> Result<String, ConfigError> {
     let error = |reason: &str| {
         file_error(Some(path.to_owned()), format!("cannot read `{}`{named_by}: {reason}", path.display()))
     };
-    let bytes = std::fs::read(path).map_err(|e| error(&plain(&e)))?;
+    let mut bytes = Vec::new();
+    let opened = File::open(path).and_then(|mut file| {
+        let found = file.metadata()?;
+        file.read_to_end(&mut bytes)?;
+        Ok(found)
+    });
+    let found = opened.map_err(|e| error(&plain(&e)))?;
+    // The file that is meant, and what can put another in its place.
+    let directory = path.parent().map(|directory| (directory.to_owned(), std::fs::metadata(directory)));
+    let faults =
+        std::iter::once((path.to_owned(), found)).chain(directory.and_then(|(path, found)| Some((path, found.ok()?))));
+    for (path, found) in faults {
+        if let Some(Fault { message, help }) = owner::fault(&path, &found, environment.user, 0o022) {
+            let message = format!("the config is not to be relied on: {message}");
+            let error = file_error(Some(path), message);
+            return Err(ConfigError { hint: Some(help), ..error });
+        }
+    }
     String::from_utf8(bytes).map_err(|e| {
         let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -305,9 +395,11 @@ fn interpret(context: &Context<'_>, entries: &DeTable<'_>, path: &Path) -> (Opti
         work_dir: work_dir.clone(),
         log: log.clone(),
         mail: mail.clone(),
+        secrets: context.secrets.borrow().iter().map(|(_, secret)| secret.clone()).collect(),
     };
     let mut warnings: Vec<Text> = readable_by_others(context, path).into_iter().collect();
     warnings.extend(zone_doubt);
+    warnings.append(&mut context.warnings.borrow_mut());
     let settings = || {
         Some(Settings {
             config_path: path.to_owned(),
@@ -371,6 +463,21 @@ fn destinations(root: &Table<'_>) -> Vec<DestinationSettings> {
         destinations.extend(destination);
     }
     destinations
+}
+
+/// The secrets that logs and mails cannot do without.
+fn weak_secrets(context: &Context<'_>, settings: &Settings) -> Vec<Text> {
+    let names = settings.names();
+    let secrets = context.secrets.borrow();
+    let weak =
+        secrets.iter().filter(|(_, secret)| !secret.expose().is_empty() && secret::is_word(secret.expose(), &names));
+    weak.map(|(key, _)| {
+        text!(
+            "the secret of `{key}` is a common word: in logs and mails it is masked only where a server repeats it; choose a longer one" /
+            "le secret de `{key}` est un mot courant : dans les journaux et les courriels, il n'est masqué que là où un serveur le répète ; choisissez-en un plus long"
+        )
+    })
+    .collect()
 }
 
 /// The warning about secrets in clear in a file that the group or everybody can read.

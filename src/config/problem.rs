@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use crate::text::harmless;
+
 /// What stands in place of a value that might be a secret.
 const COVERED: &str = "*****";
 
@@ -55,15 +57,15 @@ impl fmt::Display for Problem {
             indent = " ".repeat(place.line.to_string().len() + 1);
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", harmless(&self.key))?;
         }
-        f.write_str(&self.message)?;
+        f.write_str(&harmless(&self.message))?;
         if let Some(place) = &self.place {
             let caret = " ".repeat(place.caret.start) + &"^".repeat(place.caret.len().max(1));
             write!(f, "\n{indent}|\n{} | {}\n{indent}| {caret}", place.line, place.text)?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\n{indent}= {help}")?;
+            write!(f, "\n{indent}= {}", harmless(help))?;
         }
         Ok(())
     }

@@ -3,9 +3,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::ops::{Range, RangeInclusive};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use super::environment::Environment;
 use super::problem::{Problem, Source};
 use super::schema;
 use super::secret::{self, Secret};
+use super::{Commands, owner};
+use crate::text;
+use crate::text::Text;
 use crate::units;
 
 /// What all tables of one file share.
@@ -30,6 +34,14 @@ pub(super) struct Context<'a> {
     pub(super) problems: RefCell<Vec<(usize, Problem)>>,
     /// The keys that hold a secret in clear.
     pub(super) clear_secrets: RefCell<Vec<String>>,
+    /// Every secret that was read, and its key.
+    pub(super) secrets: RefCell<Vec<(String, Secret)>>,
+    /// What could be better, and is no problem.
+    pub(super) warnings: RefCell<Vec<Text>>,
+    /// Which commands behind secrets may run.
+    pub(super) commands: Commands,
+    /// The variables that hold a secret of this config.
+    pub(super) secret_variables: BTreeSet<String>,
     /// Every key that was asked for, so that a test can compare with the schema.
     pub(super) asked: RefCell<BTreeSet<(&'static str, &'static str)>>,
 }
@@ -43,6 +55,10 @@ impl<'a> Context<'a> {
             host_key_optional: false,
             problems: RefCell::default(),
             clear_secrets: RefCell::default(),
+            secrets: RefCell::default(),
+            warnings: RefCell::default(),
+            commands: Commands::All,
+            secret_variables: BTreeSet::new(),
             asked: RefCell::default(),
         }
     }
@@ -194,6 +210,12 @@ impl<'a> Table<'a> {
     pub(super) fn file(&self, key: &'static str) -> Option<PathBuf> {
         let item = self.item(key)?;
         let path = item.path_value()?;
+        if let Ok(found) = std::fs::metadata(&path) {
+            match key {
+                "private_key" | "client_key_file" => item.keeps_a_secret(&path, &found),
+                _ => item.is_trustworthy(&path, &found, 0o002),
+            }
+        }
         item.readable(&path).then_some(path)
     }
 
@@ -372,6 +394,26 @@ impl<'a> Item<'a> {
         result
             .map_err(|error| self.problem(format!("cannot read `{}`: {}", path.display(), plain(&error)), None))
             .is_ok()
+    }
+
+    /// A file that holds a secret: a problem if others may write it, a warning if they may read it.
+    pub(super) fn keeps_a_secret(&self, path: &Path, found: &Metadata) {
+        self.is_trustworthy(path, found, 0o022);
+        let mode = found.mode() & 0o777;
+        if mode & 0o022 == 0 && mode & 0o004 != 0 {
+            let (key, path) = (&self.path, path.display());
+            self.context.warnings.borrow_mut().push(text!(
+                "every user of this machine can read `{path}` (mode {mode:04o}), the secret of `{key}`: run `chmod 600 {path}`" /
+                "tous les utilisateurs de cette machine peuvent lire `{path}` (mode {mode:04o}), le secret de `{key}` : lancez `chmod 600 {path}`"
+            ));
+        }
+    }
+
+    /// A file that we rely on: a problem if it belongs to somebody else, or if one of the rights `forbidden` is there.
+    fn is_trustworthy(&self, path: &Path, found: &Metadata, forbidden: u32) {
+        if let Some(fault) = owner::fault(path, found, self.context.environment.user, forbidden) {
+            self.problem(fault.message, Some(fault.help.en));
+        }
     }
 
     /// The value as a table of that kind.

@@ -1,5 +1,6 @@
 //! Secrets: a type that never shows its value, and the five ways to give one: in clear, or by `env`, `file`, `command` and
-//! `credential`. All are read while the config is; one that cannot be read is a problem of its key, never an empty string.
+//! `credential`. All are read while the config is, but for commands whose secret the command line does not need; one that
+//! cannot be read is a problem of its key, never an empty string.
 
 use std::fmt;
 use std::fs::File;
@@ -13,24 +14,59 @@ use std::time::{Duration, Instant};
 use toml::de::DeValue;
 
 use super::reader::{Item, Table, plain};
+use crate::text::{MAX_NAME_CHARS, quote};
 
 /// More than this is no password but a wrong file.
 const LONGEST_SECRET_BYTES: u64 = 64 << 10;
 
 /// A value that must not appear in any error, log or mail; both [`fmt::Debug`] and [`fmt::Display`] redact it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    value: String,
+    is_word: bool,
+}
 
 impl Secret {
     /// Wraps a value.
     pub fn new(value: impl Into<String>) -> Self {
-        Secret(value.into())
+        Secret { value: value.into(), is_word: false }
     }
 
     /// The value itself, for the one place that sends it.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.value
     }
+
+    /// Whether logs and mails use the value as a word themselves: it is masked only in what servers say, as masking it
+    /// everywhere would make them unreadable and give it away.
+    pub fn is_word(&self) -> bool {
+        self.is_word
+    }
+
+    /// The same secret, known to be a word of our own or not.
+    pub(crate) fn known_as_word(self, is_word: bool) -> Self {
+        Secret { is_word, ..self }
+    }
+}
+
+/// Keeps the memory of this process, which holds secrets, out of core dumps and away from debuggers of the same user.
+///
+/// Where the system refuses, the run goes on: it is no less safe than before.
+pub fn keep_out_of_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+/// Whether logs and mails may well use `value` themselves: a few small letters, a word of the reference config, which knows
+/// our vocabulary, or a part of one of `names`.
+pub(super) fn is_word(value: &str, names: &[String]) -> bool {
+    let value = value.trim().to_lowercase();
+    let is_short_word = value.len() < 8 && value.bytes().all(|byte| byte.is_ascii_lowercase());
+    is_short_word
+        || super::TEMPLATE.to_lowercase().contains(&value)
+        || names.iter().any(|name| name.to_lowercase().contains(&value))
 }
 
 impl fmt::Debug for Secret {
@@ -47,6 +83,12 @@ impl fmt::Display for Secret {
 
 /// Reads a secret from wherever its value says.
 pub(super) fn read(item: &Item<'_>) -> Option<Secret> {
+    let secret = read_value(item)?;
+    item.context.secrets.borrow_mut().push((item.path.clone(), secret.clone()));
+    Some(secret)
+}
+
+fn read_value(item: &Item<'_>) -> Option<Secret> {
     match item.value {
         DeValue::String(text) => {
             if text.is_empty() {
@@ -92,6 +134,7 @@ fn read_table(item: &Item<'_>, table: &Table<'_>) -> Option<Secret> {
             let path = inner.path_value()?;
             (from_file(&inner, &path, "")?, "the file")
         }
+        "command" if !item.context.commands.may_run(&item.path) => return Some(Secret::new("")),
         "command" => (from_command(&inner)?, "the output"),
         _ => (from_credential(&inner)?, "the credential"),
     };
@@ -132,7 +175,13 @@ fn from_env(item: &Item<'_>) -> Option<String> {
 fn from_file(item: &Item<'_>, path: &Path, via: &str) -> Option<String> {
     let shown = path.display();
     let mut bytes = Vec::new();
-    if let Err(error) = File::open(path).and_then(|file| file.take(LONGEST_SECRET_BYTES + 1).read_to_end(&mut bytes)) {
+    let read = File::open(path).and_then(|file| {
+        let found = file.metadata()?;
+        file.take(LONGEST_SECRET_BYTES + 1).read_to_end(&mut bytes)?;
+        Ok(found)
+    });
+    let found = read.map(|found| item.keeps_a_secret(path, &found));
+    if let Err(error) = found {
         item.problem(format!("cannot read `{shown}`{via}: {}", plain(&error)), None);
         return None;
     }
@@ -198,6 +247,10 @@ fn from_command(item: &Item<'_>) -> Option<String> {
         true => Command::new(item.context.resolve(program)),
         false => Command::new(program),
     };
+    // A password manager needs its session's variables; the other secrets of this config it needs not.
+    for name in &item.context.secret_variables {
+        command.env_remove(name);
+    }
     command.args(arguments).current_dir(&item.context.base);
     match run(command, item.context.environment.command_timeout) {
         Ok(output) => text_of(item, output, &format!("the output of `{program}`")),
@@ -241,9 +294,7 @@ fn run(mut command: Command, timeout: Duration) -> Result<Vec<u8>, String> {
     let last = stderr.lines().map(str::trim).rfind(|line| !line.is_empty());
     let status = status.code().map_or_else(|| status.to_string(), |code| format!("exit code {code}"));
     Err(match last {
-        Some(line) => {
-            format!("failed with {status}: {}", line.chars().filter(|c| !c.is_control()).take(200).collect::<String>())
-        }
+        Some(line) => format!("failed with {status}: {}", quote(line, MAX_NAME_CHARS)),
         None => format!("failed with {status}"),
     })
 }

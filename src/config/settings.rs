@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use chrono_tz::Tz;
 use regex::bytes::Regex;
 use url::Url;
@@ -47,24 +49,78 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Every secret, so that the log can make sure that none of them is in it.
+    /// Every secret, and what is derived from it on its way to a server, so that the log can make sure that none is in it.
+    /// Those that are words of our own are marked.
     pub fn secrets(&self) -> Vec<Secret> {
-        let mut secrets: Vec<&Secret> = Vec::new();
+        let mut secrets: Vec<Secret> = Vec::new();
+        // What HTTP Basic (RFC 7617) and AUTH PLAIN and LOGIN (RFC 4954) make of a password: a server may repeat it.
+        let login = |username: &str, password: &Secret| {
+            let password = password.expose();
+            let forms = [format!("{username}:{password}"), format!("\0{username}\0{password}"), password.to_owned()];
+            forms.map(|form| Secret::new(BASE64_STANDARD.encode(form)))
+        };
         match &self.source.auth {
-            Some(HttpAuth::Basic { password, .. }) => secrets.push(password),
-            Some(HttpAuth::Bearer(token)) => secrets.push(token),
+            Some(HttpAuth::Basic { username, password }) => {
+                secrets.push(password.clone());
+                secrets.extend(login(username, password));
+            }
+            Some(HttpAuth::Bearer(token)) => secrets.push(token.clone()),
             None => {}
         }
-        secrets.extend(self.source.headers.iter().map(|(_, value)| value));
-        secrets.extend(&self.source.proxy);
-        secrets.extend(&self.source.zip_password);
+        secrets.extend(self.source.headers.iter().map(|(_, value)| value.clone()));
+        // Signed URLs carry their token in the query.
+        let tokens = self.source.url.query_pairs().map(|(_, value)| value.into_owned());
+        secrets.extend(tokens.filter(|token| token.chars().count() >= 8).map(Secret::new));
+        secrets.extend(self.source.proxy.clone());
+        if let Some(proxy) = self.source.proxy.as_ref().and_then(|proxy| Url::parse(proxy.expose()).ok())
+            && let Some(password) = proxy.password()
+        {
+            let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned();
+            secrets.push(Secret::new(password));
+            secrets.extend(login(proxy.username(), &Secret::new(decoded.as_str())));
+            secrets.push(Secret::new(decoded));
+        }
+        secrets.extend(self.source.zip_password.clone());
         for destination in &self.destinations {
-            secrets.extend(destination.protocol.secrets());
+            secrets.extend(destination.protocol.secrets().into_iter().cloned());
+            if let Protocol::Webdav(WebdavSettings {
+                login: WebdavLogin::Password { username, password, .. }, ..
+            }) = &destination.protocol
+            {
+                secrets.extend(login(username, password));
+            }
         }
-        if let Some(MailSettings { transport: MailTransport::Smtp(smtp), .. }) = &self.mail {
-            secrets.extend(smtp.credentials.as_ref().map(|(_, password)| password));
+        if let Some(MailSettings { transport: MailTransport::Smtp(smtp), .. }) = &self.mail
+            && let Some((username, password)) = &smtp.credentials
+        {
+            secrets.push(password.clone());
+            secrets.extend(login(username, password));
         }
-        secrets.into_iter().cloned().collect()
+        let names = self.names();
+        let marked = |secret: Secret| {
+            let is_word = super::secret::is_word(secret.expose(), &names);
+            secret.known_as_word(is_word)
+        };
+        secrets.into_iter().filter(|secret| !secret.expose().is_empty()).map(marked).collect()
+    }
+
+    /// The names that logs and mails are full of.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names = vec![
+            self.name.clone(),
+            self.config_path.display().to_string(),
+            self.work_dir.display().to_string(),
+            self.log.dir.display().to_string(),
+            self.source.entry.clone(),
+            crate::http::shown(&self.source.url),
+        ];
+        for destination in &self.destinations {
+            names.extend([destination.name.clone(), destination.protocol.location()]);
+        }
+        if let Some(mail) = &self.mail {
+            names.extend(mail.to.iter().chain([&mail.from]).map(ToString::to_string));
+        }
+        names
     }
 }
 

@@ -1,16 +1,14 @@
 //! The log's files: one per local day and job, appended; the ones that have served their time are removed by their names.
 //!
-//! Lines are written with one `write` each, straight to the file: a run that is killed leaves its last words. That is why
-//! `tracing_appender` is used without its worker thread (`non_blocking` loses its queue with the process) and without its
-//! rotation, which cuts days in UTC, not in the job's time zone. A run stays in the file of the day it began.
+//! Lines are written with one `write` each, straight to the file: a run that is killed leaves its last words. A run stays in
+//! the file of the day it began, in the job's time zone.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use chrono::{Days, NaiveDate};
-use tracing_appender::rolling::{RollingFileAppender, Rotation};
 
 /// `archive-<job>-YYYYMMDD.log`
 pub(super) fn name(job: &str, day: NaiveDate) -> String {
@@ -27,14 +25,24 @@ fn day_of(name: &str, job: &str) -> Option<NaiveDate> {
 
 /// Opens the day's file for appending; makes the directory if it is missing. The group may read (0750, 0640): logs are
 /// for whoever looks after the machine, and hold no secret.
-pub(super) fn open(dir: &Path, job: &str, day: NaiveDate) -> io::Result<(PathBuf, RollingFileAppender)> {
+///
+/// The directory may belong to another user, as where root runs a user's job: a link or a pipe that lies there under the
+/// log's name is not written to.
+pub(super) fn open(dir: &Path, job: &str, day: NaiveDate) -> io::Result<(PathBuf, File)> {
     DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
-    let name = name(job, day);
-    let path = dir.join(&name);
-    // The appender would create it with the rights that the umask leaves.
-    drop(OpenOptions::new().append(true).create(true).mode(0o640).open(&path)?);
-    let appender = RollingFileAppender::builder().rotation(Rotation::NEVER).filename_prefix(name).build(dir);
-    Ok((path, appender.map_err(io::Error::other)?))
+    let path = dir.join(name(job, day));
+    let flags = crate::work_dir::no_follow();
+    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(&path);
+    let file = file.map_err(|error| match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => {
+            io::Error::new(error.kind(), "it is a symbolic link, which is not followed")
+        }
+        _ => error,
+    })?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not an ordinary file"));
+    }
+    Ok((path, file))
 }
 
 /// Removes this job's log files of days before `today - keep_days`; returns their names and the first error.
@@ -90,6 +98,18 @@ mod tests {
         assert_eq!(removed, ["archive-shop-20261112.log"]);
         assert!(failed.is_none());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 7);
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_log_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "whole").unwrap();
+        let log = dir.path().join("archive-shop-20261120.log");
+        std::os::unix::fs::symlink(&victim, &log).unwrap();
+        let error = open(dir.path(), "shop", day("2026-11-20")).unwrap_err();
+        assert!(error.to_string().contains("symbolic link"), "{error}");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "whole");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod layer;
 mod line;
 mod redact;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,7 +20,6 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde_json::Value;
 use tracing::{Level, Subscriber};
-use tracing_appender::rolling::RollingFileAppender;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::config::secret::Secret;
@@ -29,6 +29,9 @@ use kept::Kept;
 use layer::{Fields, RunLayer};
 use line::Record;
 pub use redact::{REDACTED, Redactor};
+
+/// The most bytes of one message or field; more is no line of a log.
+const MOST_OF_A_FIELD: usize = 64 << 10;
 
 /// What the terminal shows of the log. The run's result is printed by others; by default the log adds nothing to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +76,7 @@ struct State {
     level: Level,
     format: LogFormat,
     redactor: Redactor,
-    file: Option<(PathBuf, RollingFileAppender)>,
+    file: Option<(PathBuf, File)>,
     kept: Kept,
     verbosity: Verbosity,
     console: Box<dyn Write + Send>,
@@ -111,6 +114,11 @@ pub fn init(
     logging
 }
 
+/// A text without the secrets of this process, for whatever it prints.
+pub fn redacted(text: &str) -> String {
+    GLOBAL.get().map_or_else(|| text.to_owned(), |logging| logging.redact(text))
+}
+
 impl Logging {
     /// A log that `tracing` does not know of yet; see [`Logging::subscriber`].
     pub fn new(verbosity: Verbosity) -> Self {
@@ -139,8 +147,16 @@ impl Logging {
         tracing_subscriber::registry().with(RunLayer { state: Arc::clone(&self.state) })
     }
 
+    /// From now on, none of these secrets is in a line, nor in what [`redacted`] gives.
+    pub fn protect(&self, secrets: &[Secret]) {
+        let redactor = Redactor::new(secrets);
+        crate::text::set_masked_words(redactor.words().to_vec());
+        self.lock().redactor = redactor;
+    }
+
     /// From now on: this run's identity, secrets, level, format and file. Removes the job's log files older than `keep`.
     pub fn open(&self, settings: &LogSettings, tz: Tz, job: &str, run_id: &str, secrets: &[Secret]) {
+        self.protect(secrets);
         let mut old = (Vec::new(), None);
         {
             let mut state = self.lock();
@@ -148,7 +164,6 @@ impl Logging {
             state.run_id = run_id.to_owned();
             state.level = settings.level;
             state.format = settings.format;
-            state.redactor = Redactor::new(secrets);
             let today = (state.now)().with_timezone(&tz).date_naive();
             match file::open(&settings.dir, job, today) {
                 Ok(opened) => {
@@ -211,7 +226,7 @@ impl State {
     }
 
     fn write(&mut self, level: Level, fields: Fields) {
-        let redact = |text: &str| self.redactor.redact(text);
+        let redact = |text: &str| self.redactor.redact(&text[..text.floor_char_boundary(MOST_OF_A_FIELD)]);
         let message = redact(&fields.message);
         let step = fields.step.as_deref().map(redact);
         let destination = fields.destination.as_deref().map(redact);

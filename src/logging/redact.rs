@@ -7,8 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::config::secret::Secret;
 
-/// What stands where a secret was.
-pub const REDACTED: &str = "**redacted**";
+pub use crate::text::REDACTED;
 
 /// Shorter values are left alone: replacing every `abc` would make the log unreadable and hide nothing.
 const SHORTEST: usize = 4;
@@ -18,6 +17,8 @@ const SHORTEST: usize = 4;
 pub struct Redactor {
     /// Longest first, so that a secret that contains another one goes as a whole.
     needles: Vec<String>,
+    /// Secrets that are words of our own, see [`Secret::is_word`]: masked in what comes from outside only.
+    words: Vec<String>,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -30,9 +31,14 @@ impl Redactor {
     /// A redactor of these values, as they are and as a URL, a `Debug` print or a JSON string would write them.
     pub fn new(secrets: &[Secret]) -> Self {
         let mut needles = Vec::new();
+        let mut words = Vec::new();
         for secret in secrets {
             let value = secret.expose().trim();
             if value.chars().count() < SHORTEST {
+                continue;
+            }
+            if secret.is_word() {
+                words.push(value.to_owned());
                 continue;
             }
             let debug = format!("{value:?}");
@@ -42,7 +48,12 @@ impl Redactor {
         }
         needles.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         needles.dedup();
-        Redactor { needles }
+        Redactor { needles, words }
+    }
+
+    /// The secrets that are masked where text comes from outside, see [`crate::text::quote`].
+    pub fn words(&self) -> &[String] {
+        &self.words
     }
 
     /// The text without the secrets.
@@ -73,6 +84,13 @@ mod tests {
     fn a_secret_within_a_secret_leaves_no_remainder() {
         let redactor = Redactor::new(&[Secret::new("tiger"), Secret::new("tiger-2026")]);
         assert_eq!(redactor.redact("tiger-2026 and tiger"), "**redacted** and **redacted**");
+    }
+
+    #[test]
+    fn a_secret_that_is_a_word_leaves_our_own_lines_readable() {
+        let redactor = Redactor::new(&[Secret::new("archive").known_as_word(true), Secret::new("hunter22")]);
+        assert_eq!(redactor.redact("archive 0.1.0 begins, hunter22"), "archive 0.1.0 begins, **redacted**");
+        assert_eq!(redactor.words(), ["archive"]);
     }
 
     #[test]

@@ -16,8 +16,14 @@ pub fn append(path: &Path, report: &RunReport) -> io::Result<()> {
     append_line(path, line)
 }
 
-fn append_line(path: &Path, mut line: Vec<u8>) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+pub(super) fn append_line(path: &Path, mut line: Vec<u8>) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(super::no_follow())
+        .open(path)?;
     // One write call: a power cut leaves at most one torn line at the end. It must not swallow the next one.
     if file.metadata()?.len() > 0 {
         let mut last = [0];

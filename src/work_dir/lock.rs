@@ -49,7 +49,9 @@ impl Lock {
     /// # Errors
     /// When the file cannot be made, read or written.
     pub fn acquire(path: &Path, holder: Holder) -> io::Result<Acquired> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(super::no_follow());
+        let mut file = options.open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(Acquired::Busy(read_holder(&mut file)?)),

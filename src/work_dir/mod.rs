@@ -10,8 +10,10 @@ pub mod state;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 /// The paths inside a job's work dir.
 #[derive(Clone, Debug)]
@@ -28,6 +30,7 @@ impl WorkDir {
         let work_dir = WorkDir { root: root.to_owned() };
         for dir in [root.to_owned(), work_dir.spool(), work_dir.outbox()] {
             make_private_dir(&dir).map_err(|error| in_path(error, "create", &dir))?;
+            must_be_ours(&dir)?;
         }
         // Without a name, or with one of its own: several runs may start at the same moment.
         tempfile::tempfile_in(root).map_err(|error| in_path(error, "write in", root))?;
@@ -102,9 +105,32 @@ fn make_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Refuses a directory of another user, or one that others can write in: they could put links under the names that we are
+/// about to write, and what we read back from it would be theirs.
+fn must_be_ours(dir: &Path) -> io::Result<()> {
+    let found = fs::metadata(dir).map_err(|error| in_path(error, "look at", dir))?;
+    let (owner, mode, us) = (found.uid(), found.mode() & 0o7777, rustix::process::geteuid().as_raw());
+    let shown = dir.display();
+    let refused = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    if owner != us {
+        return refused(format!(
+            "`{shown}` belongs to another user (uid {owner}): run archive as that user, or `chown -R {us} {shown}`"
+        ));
+    }
+    if mode & 0o022 != 0 {
+        return refused(format!("others can write in `{shown}` (mode {mode:04o}): run `chmod go-w {shown}`"));
+    }
+    Ok(())
+}
+
+/// Opens no link and waits for no pipe.
+pub(crate) fn no_follow() -> i32 {
+    (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
+}
+
 /// Creates or empties a file that only we can read.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(no_follow()).open(path)
 }
 
 /// Replaces a file's content in one step: after a power cut it holds the old content or the new one.
@@ -154,6 +180,47 @@ mod tests {
             threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
         });
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_work_dir_that_others_can_write_in_is_refused_with_the_command_to_type() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("work");
+        WorkDir::prepare(&root).unwrap();
+        for (place, mode) in [(root.clone(), 0o777), (root.clone(), 0o770), (root.join("spool"), 0o1777)] {
+            fs::set_permissions(&place, fs::Permissions::from_mode(mode)).unwrap();
+            let error = WorkDir::prepare(&root).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+            assert!(error.to_string().contains(&format!("chmod go-w {}", place.display())), "{error}");
+            fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        WorkDir::prepare(&root).unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&root, Some(1234), None).unwrap();
+            let error = WorkDir::prepare(&root).unwrap_err().to_string();
+            assert!(error.contains("uid 1234") && error.contains("chown -R 0"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_file_of_the_work_dir_is_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "whole").unwrap();
+        let work_dir = WorkDir::prepare(&dir.path().join("work")).unwrap();
+        let mut temporary = work_dir.state_file().into_os_string();
+        temporary.push(".new");
+        for name in [PathBuf::from(temporary), work_dir.history_file(), work_dir.lock_file(), work_dir.root().join("x")]
+        {
+            std::os::unix::fs::symlink(&victim, name).unwrap();
+        }
+        let started = chrono::Utc::now().fixed_offset();
+        let holder = lock::Holder { run_id: "x".into(), pid: 1, started, step: crate::step::Step::Start };
+        assert!(replace(&work_dir.state_file(), b"{}").is_err());
+        assert!(create_private(&work_dir.root().join("x")).is_err());
+        assert!(lock::Lock::acquire(&work_dir.lock_file(), holder).is_err());
+        assert!(history::append_line(&work_dir.history_file(), b"{}".to_vec()).is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "whole");
     }
 
     #[test]

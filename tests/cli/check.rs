@@ -1,7 +1,10 @@
 //! `archive check`: tries everything, names every problem and what to do, leaves nothing behind.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::thread;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -42,7 +45,64 @@ fn mail(server: &SmtpServer, password: &str) -> String {
     )
 }
 
+/// A server that greets with `greeting` and answers every line with `answer`; ends with the test process.
+fn scripted(greeting: &'static str, answer: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(greeting.as_bytes());
+            for _ in BufReader::new(stream.try_clone().expect("a socket")).lines().map_while(Result::ok) {
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        }
+    });
+    port
+}
+
+/// A password that is none of our words, in clear and as AUTH PLAIN sends it.
+const STRONG: &str = "hunter22-Kiwi";
+const STRONG_PLAIN: &str = "AGFyY2hpdmVAZXhhbXBsZS5vcmcAaHVudGVyMjItS2l3aQ==";
+
 pub fn cases(suite: &mut Suite) {
+    suite.case("check::what_servers_say_moves_no_cursor_forges_no_line_and_repeats_no_secret", &[], || {
+        let mut job = Job::new();
+        let evil = "530 no\u{1b}[2J\u{1b}[32m\r✓ all good hunter22-Kiwi AGFyY2hpdmVAZXhhbXBsZS5vcmcAaHVudGVyMjItS2l3aQ== archive\r\n";
+        let smtp = scripted("220 mx\r\n", evil);
+        let ftp = scripted("220 ftp\r\n", evil);
+        job.destinations = format!(
+            "[[destination]]\nname = \"nas\"\ntype = \"ftp\"\nhost = \"127.0.0.1\"\nport = {ftp}\nallow_plaintext = true\n\
+             username = \"archive@example.org\"\npassword = \"{STRONG}\"\npath = \"/\"\nretries = 0\nretention = {{ keep_days = 30 }}\n"
+        );
+        job.rest = format!(
+            "[mail]\nhost = \"127.0.0.1\"\nport = {smtp}\nsecurity = \"none\"\nallow_plaintext = true\n\
+             username = \"archive@example.org\"\npassword = \"{STRONG}\"\nfrom = \"archive@example.org\"\nto = \"a@example.org\"\n"
+        );
+        for args in [&["check"][..], &["check", "--json"], &["list"], &["list", "--json"], &["prune", "--dry-run"], &["run"]] {
+            let done = job.command(&[args, &["--config", "archive.toml"]].concat()).run();
+            let all = format!("{}{}", done.stdout, done.stderr);
+            ensure!(done.code != 0, "{args:?} {done}");
+            ensure!(!all.contains(['\u{1b}', '\r']), "{args:?} {all:?}");
+            ensure!(!all.lines().any(|line| line.starts_with("✓ all good")), "{args:?} {all}");
+            ensure!(!all.contains(STRONG) && !all.contains(STRONG_PLAIN), "{args:?} {all}");
+        }
+        Ok(())
+    });
+
+    suite.case("check::a_secret_that_is_a_word_is_told_and_gives_nothing_away", &[], || {
+        let mut job = Job::new();
+        private(&job);
+        job.source_keys = "username = \"me\"\npassword = \"archive\"\n".to_owned();
+        let done = job.command(&["check", "--offline", "--config", "archive.toml"]).run();
+        says(&done.stdout, &["the secret of `source.password` is a common word"])?;
+        job.publish(&Dump::new(1).size(100_000).text());
+        let done = job.run();
+        ensure!(done.code == 0, "{done}");
+        let log = job.log();
+        ensure!(log.contains("archive 0.1.0 begins job") && !log.contains("redacted"), "{log}");
+        Ok(())
+    });
+
     suite.case("check::all_is_well", &[Need::Sshd, Need::Smtp], || {
         let server = Sshd::builder().start();
         let place = server.place(Account::Own);

@@ -49,10 +49,13 @@ pub fn cases(suite: &mut Suite) {
         Ok(())
     });
 
-    suite.case("help::the_version_is_one_line", &[], || {
+    suite.case("help::the_version_is_one_line_and_the_long_one_names_the_c_libraries", &[], || {
+        let line = format!("archive {}\n", env!("CARGO_PKG_VERSION"));
+        let done = archive(&["-V"]);
+        ensure!(done.code == 0 && done.stdout == line, "{done}");
         let done = archive(&["--version"]);
-        ensure!(done.code == 0 && done.stdout == format!("archive {}\n", env!("CARGO_PKG_VERSION")), "{done}");
-        Ok(())
+        ensure!(done.code == 0 && done.stdout.starts_with(&line) && done.stdout.lines().count() == 2, "{done}");
+        says(&done.stdout, &["C libraries: OpenSSL ", "libssh2", "zstd 1."])
     });
 
     suite.case("help::without_any_config_every_command_says_where_it_looked", &[], || {

@@ -43,7 +43,7 @@ pub fn cases(suite: &mut Suite) {
         let dir = tempfile::tempdir()?;
         ensure!(Archive::new(dir.path()).args(["init"]).run().code == 0);
         let path = dir.path().join("archive.toml");
-        let check = || Archive::new(dir.path()).args(["check", "--offline"]).run();
+        let check = || Archive::new(dir.path()).args(["check", "--offline", "--config", "archive.toml"]).run();
         let before: Done = check();
         ensure!(before.code == 2, "the files of the example are not there: {before}");
         says(&before.stderr, &["/etc/archive/smtp.password", "mail.password"])?;

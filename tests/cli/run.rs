@@ -12,6 +12,24 @@ use crate::support::harness::{Need, Suite};
 use crate::terminal::{TERMINAL, at_a_terminal, shown};
 
 pub fn cases(suite: &mut Suite) {
+    suite.case("run::its_memory_is_in_no_core_dump", &[], || {
+        let mut job = Job::new();
+        // Accepts by its backlog, and never answers: the run waits.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+        job.url = Some(format!("https://{}/exports/boutique.zip", silent.local_addr()?));
+        let mut running = job.command(&["run", "--config", "archive.toml"]).start();
+        let limits = format!("/proc/{}/limits", running.id());
+        let is_off = || {
+            fs::read_to_string(&limits).is_ok_and(|text| {
+                text.lines()
+                    .any(|line| line.starts_with("Max core file size") && line.split_whitespace().nth(4) == Some("0"))
+            })
+        };
+        running.signal_when(crate::support::binary::Signal::TERM, is_off);
+        ensure!(running.wait().code == 143);
+        Ok(())
+    });
+
     suite.case("run::a_dry_run_publishes_nothing_and_says_what_it_would", &[Need::Faketime], || {
         let mut job = Job::new();
         job.destinations.push_str("retention = { keep_last = 1 }\n");

@@ -99,6 +99,12 @@ pub fn cases(suite: &mut Suite) {
         let done = job.run();
         ensure!(done.code == 6, "{done}");
         says(&done.stderr, &[&old, &server.fingerprint(), "archive trust"])?;
+        let forced = job.command(&["trust", "--yes", "--config", "archive.toml"]).run();
+        ensure!(forced.code == 2, "{forced}");
+        says(&forced.stderr, &["`--yes` does not replace a trusted key", "--fingerprint"])?;
+        let other = job.command(&["trust", "--fingerprint", &old, "--config", "archive.toml"]).run();
+        ensure!(other.code == 2 && other.stderr.contains("the server does not show"), "{other}");
+        ensure!(fs::read_to_string(job.path("archive.toml"))?.contains(&old), "nothing stored");
         let short = at_a_terminal(&job, "trust", "y\n").run();
         says(&shown(&short), &["THE KEY HAS CHANGED", &old, &server.fingerprint(), "[yes/N]", "nothing stored"])?;
         let whole = at_a_terminal(&job, "trust", "yes\n").run();
@@ -106,6 +112,24 @@ pub fn cases(suite: &mut Suite) {
         adopt(&mut job)?;
         let done = job.run();
         ensure!(done.code == 0, "what waited goes: {done}");
+        Ok(())
+    });
+
+    suite.case("trust::a_fingerprint_on_the_command_line_replaces_a_changed_key", &[Need::Sshd], || {
+        let mut server = Sshd::builder().start();
+        let mut job = job(&server, "");
+        let trust = |job: &Job, server: &Sshd| {
+            job.command(&["trust", "--fingerprint", &server.fingerprint(), "--config", "archive.toml"]).run()
+        };
+        ensure!(trust(&job, &server).code == 0);
+        adopt(&mut job)?;
+        server.change_host_key();
+        let done = trust(&job, &server);
+        ensure!(done.code == 0, "{done}");
+        says(&done.stdout, &["THE KEY HAS CHANGED", "stored in"])?;
+        adopt(&mut job)?;
+        let done = job.run();
+        ensure!(done.code == 0, "{done}");
         Ok(())
     });
 
@@ -129,7 +153,7 @@ pub fn cases(suite: &mut Suite) {
         let done = job.command(&["trust", "--config", "archive.toml"]).run();
         ensure!(done.code == 2, "{done}");
         says(&done.stdout, &[&server.fingerprint()])?;
-        says(&done.stderr, &["nobody is there to confirm the key", "--yes"])?;
+        says(&done.stderr, &["nobody is there to confirm the key", "--fingerprint"])?;
         ensure!(!fs::read_to_string(job.path("archive.toml"))?.contains("host_key"));
         Ok(())
     });

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{config_failure, now};
 use crate::cli::{CheckArgs, Verbosity};
-use crate::config::{self, Loaded};
+use crate::config::{self, For, Loaded};
 use crate::error::{Failure, chain_of, hint_of};
 use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
@@ -88,9 +88,14 @@ impl Item {
 
 /// Goes through the whole list.
 pub fn check(args: &CheckArgs, verbosity: Verbosity, output: &Output) -> Result<ExitCode, Failure> {
-    let _logging = crate::logging::init_console(verbosity.of_log());
+    let logging = crate::logging::init_console(verbosity.of_log());
+    let purpose = if args.offline { For::Offline } else { For::Run };
     let mut list = Checklist { output, items: Vec::new() };
-    let Loaded { settings, warnings } = match config::load(args.config.config.as_deref()) {
+    let loaded = config::load(args.config.config.as_deref(), &purpose);
+    if let Err(error) = &loaded {
+        logging.protect(&error.salvaged.secrets);
+    }
+    let Loaded { settings, warnings, remarks } = match loaded {
         Ok(loaded) => loaded,
         Err(error) if output.json => {
             let failure = config_failure(error);
@@ -99,6 +104,7 @@ pub fn check(args: &CheckArgs, verbosity: Verbosity, output: &Output) -> Result<
         }
         Err(error) => return Err(config_failure(error)),
     };
+    logging.protect(&settings.secrets());
     let interrupt = Interrupt::listen().map_err(|error| Failure::new(Step::Start, error))?;
     let destinations = settings.destinations.len();
     let plural = if destinations == 1 { "" } else { "s" };
@@ -106,7 +112,7 @@ pub fn check(args: &CheckArgs, verbosity: Verbosity, output: &Output) -> Result<
         "config",
         format!("`{}`: job `{}`, {destinations} destination{plural}", settings.config_path.display(), settings.name),
     );
-    for warning in warnings {
+    for warning in warnings.into_iter().chain(remarks) {
         list.warn("config", warning.en, None);
     }
     local::check(&settings, &mut list);
@@ -162,9 +168,8 @@ fn show(item: &Item, output: &Output) {
         Outcome::Failed => ("✗", "31"),
         Outcome::Skipped => ("–", "2"),
     };
-    let mark = if output.color { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
     let mut lines = item.found.lines();
-    output.line(&format!("{mark} {:<13} {}", item.area, lines.next().unwrap_or_default()));
+    output.marked(mark, colour, &format!("{:<13} {}", item.area, lines.next().unwrap_or_default()));
     for line in lines {
         output.line(&format!("{:16}caused by: {line}", ""));
     }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod shared;
 mod shipped;
 mod texts;
 mod values;
@@ -33,6 +34,7 @@ impl Fixture {
             current_dir: dir.path().to_owned(),
             system_config: dir.path().join("etc/archive.toml"),
             is_root: false,
+            user: rustix::process::geteuid().as_raw(),
             account_home: None,
             machine_zone: Some("Europe/Paris".to_owned()),
             command_timeout: std::time::Duration::from_secs(30),
@@ -91,7 +93,7 @@ impl Fixture {
         let path = self.dir.path().join("archive.toml");
         fs::write(&path, text.replace("/etc/archive/", &format!("{dir}/"))).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        load_in(&self.environment, None, false)
+        load_in(&self.environment, None, &For::Run)
     }
 
     /// What a technician reads about a bad config; the directory is shown as `/etc/archive`.

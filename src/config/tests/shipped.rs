@@ -107,6 +107,7 @@ fn the_reference_config_loads_and_its_commented_values_are_the_defaults() {
             "keep_yearly",
             "dir",
             "ca_file",
+            "helo",
         ]
     );
     assert_eq!(

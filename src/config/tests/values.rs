@@ -7,10 +7,10 @@ use crate::text::Language;
 #[test]
 fn a_missing_config_says_where_it_was_looked_for() {
     let fixture = Fixture::new();
-    let error = load_in(&fixture.environment, None, false).unwrap_err();
+    let error = load_in(&fixture.environment, None, &For::Run).unwrap_err();
     insta::assert_snapshot!(error.to_string().replace(fixture.dir.path().to_str().unwrap(), "DIR"), @"no config file: `--config` was not given, `$ARCHIVE_CONFIG` is not set, and neither `DIR/archive.toml` nor `DIR/etc/archive.toml` exists");
     assert_eq!(error.hint().unwrap().en, "write one with `archive init`, or name yours with `--config`");
-    let error = load_in(&fixture.environment, Some(Path::new("other.toml")), false).unwrap_err();
+    let error = load_in(&fixture.environment, Some(Path::new("other.toml")), &For::Run).unwrap_err();
     insta::assert_snapshot!(error.to_string().replace(fixture.dir.path().to_str().unwrap(), "DIR"), @"cannot read `DIR/other.toml` (named by `--config`): no such file or directory");
 }
 
@@ -20,7 +20,7 @@ fn the_flag_goes_before_the_variable_before_here_before_the_system() {
     fs::create_dir(fixture.dir.path().join("etc")).unwrap();
     let named = |name: &str| format!("{SOURCE}{LOCAL}").replace("\"boutique\"", &format!("\"{name}\""));
     let job = |fixture: &Fixture, path: Option<&str>| {
-        load_in(&fixture.environment, path.map(Path::new), false).unwrap().settings.name
+        load_in(&fixture.environment, path.map(Path::new), &For::Run).unwrap().settings.name
     };
     fixture = fixture.file("etc/archive.toml", &named("system"));
     assert_eq!(job(&fixture, None), "system");
@@ -31,7 +31,7 @@ fn the_flag_goes_before_the_variable_before_here_before_the_system() {
     fixture = fixture.file("c.toml", &named("flag"));
     assert_eq!(job(&fixture, Some("c.toml")), "flag");
     fixture = fixture.variable("ARCHIVE_CONFIG", "gone.toml");
-    let error = load_in(&fixture.environment, None, false).unwrap_err().to_string();
+    let error = load_in(&fixture.environment, None, &For::Run).unwrap_err().to_string();
     assert!(error.contains("gone.toml` (named by `$ARCHIVE_CONFIG`): no such file"), "{error}");
 }
 
@@ -39,7 +39,7 @@ fn the_flag_goes_before_the_variable_before_here_before_the_system() {
 fn a_file_that_is_no_text_is_refused_with_its_line() {
     let fixture = Fixture::new();
     fs::write(fixture.dir.path().join("archive.toml"), b"name = \"a\"\n# caf\xe9\n").unwrap();
-    let error = load_in(&fixture.environment, None, false).unwrap_err().to_string();
+    let error = load_in(&fixture.environment, None, &For::Run).unwrap_err().to_string();
     assert!(error.ends_with("line 2 is not UTF-8; save the file as UTF-8"), "{error}");
 }
 
@@ -133,7 +133,7 @@ fn a_secret_in_clear_is_a_warning_once_others_can_read_the_file() {
     let warnings = |key: &str, mode: u32| {
         fixture.load(&format!("{SOURCE}{key}\n{LOCAL}")).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        load_in(&fixture.environment, None, false).unwrap().warnings
+        load_in(&fixture.environment, None, &For::Run).unwrap().warnings
     };
     assert!(warnings("bearer_token = \"x\"", 0o600).is_empty());
     assert!(warnings("bearer_token = { env = \"HOME\" }", 0o644).is_empty());
@@ -272,7 +272,7 @@ fn trust_may_read_a_config_without_a_host_key() {
         ("known_hosts = \"later\"", HostKey::KnownHosts(fixture.dir.path().join("later"))),
     ] {
         assert!(fixture.load(&format!("{SOURCE}{sftp}{key}\n")).is_err());
-        let settings = load_in(&fixture.environment, None, true).unwrap().settings;
+        let settings = load_in(&fixture.environment, None, &For::Trust).unwrap().settings;
         assert!(matches!(&settings.destinations[0].protocol, Protocol::Sftp(sftp) if sftp.host_key == expected));
     }
 }
