@@ -79,7 +79,8 @@ impl World {
         let config = config(&source, &nas, &mail, language);
         let file = path.join("archive.toml");
         secret(&file, &config)?;
-        let loaded = archive::config::load(Some(&file)).context("the demo's own config is not accepted")?;
+        let loaded = archive::config::load(Some(&file), &archive::config::For::Run)
+            .context("the demo's own config is not accepted")?;
         anyhow::ensure!(loaded.warnings.is_empty(), "the demo's own config gets warnings: {:?}", loaded.warnings);
         let settings = loaded.settings;
         Ok(World { source, nas, mail, config, settings, logging, interrupt, directory })

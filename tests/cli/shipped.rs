@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use archive::cli::{Cli, Command};
 use clap::Parser;
 
-use crate::support::harness::{Suite, repository};
+use crate::support::harness::{Need, Suite, repository};
 
 /// The command lines of a crontab, those in comments too: what follows five fields of time.
 fn of_crontab(text: &str) -> Vec<&str> {
@@ -57,6 +57,29 @@ pub fn cases(suite: &mut Suite) {
             }
         }
         ensure!(count >= 5, "only {count} found");
+        Ok(())
+    });
+
+    suite.case("shipped::systemd_accepts_the_units", &[Need::program("systemd-analyze")], || {
+        let dir = tempfile::tempdir()?;
+        for name in ["archive.service", "archive.timer"] {
+            let text = std::fs::read_to_string(repository().join("examples").join(name))?;
+            // It looks whether the program is there.
+            std::fs::write(
+                dir.path().join(name),
+                text.replace("/usr/local/bin/archive", env!("CARGO_BIN_EXE_archive")),
+            )?;
+        }
+        let verify = |name: &str| {
+            std::process::Command::new("systemd-analyze")
+                .args(["verify", "--man=no"])
+                .arg(dir.path().join(name))
+                .output()
+        };
+        for name in ["archive.service", "archive.timer"] {
+            let done = verify(name)?;
+            ensure!(done.status.success() && done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
         Ok(())
     });
 

@@ -32,7 +32,9 @@ struct Mount(PathBuf);
 impl Mount {
     fn new(path: PathBuf, options: &str) -> Self {
         fs::create_dir_all(&path).expect("own directory");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path));
+        // Without a mode everybody may write there, and a work dir like that is refused.
+        let options = format!("{options},mode=700");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path));
         Self(path)
     }
 }

@@ -435,7 +435,7 @@ struct Tmpfs(PathBuf);
 impl Tmpfs {
     fn mount(path: &Path, bytes: u64) -> Self {
         fs::create_dir_all(path).expect("own directory");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(path));
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=700"), "tmpfs"]).arg(path));
         Self(path.to_owned())
     }
 
