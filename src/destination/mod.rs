@@ -82,16 +82,15 @@ pub fn location(settings: &DestinationSettings) -> String {
 }
 
 /// One attempt at connecting, without any wrapper: the line where a protocol is registered.
+#[allow(unused_variables, reason = "where no protocol learns of its server")]
 fn open(
     settings: &DestinationSettings,
     interrupt: &Interrupt,
     learnt: &Learnt,
 ) -> Result<Box<dyn Destination>, DestinationError> {
-    #[allow(unused_variables, reason = "where no protocol speaks over a network")]
-    let (timeouts, interrupt, learnt) =
-        (Timeouts { connect: settings.connect_timeout, stall: settings.stall_timeout }, interrupt, learnt);
+    let timeouts = Timeouts { connect: settings.connect_timeout, stall: settings.stall_timeout };
     Ok(match &settings.protocol {
-        Protocol::Local(local) => Box::new(local::LocalDestination::open(local)?),
+        Protocol::Local(local) => Box::new(local::LocalDestination::open(local, timeouts, interrupt)?),
         #[cfg(feature = "ftp")]
         Protocol::Ftp(ftp) => Box::new(ftp::FtpDestination::open(ftp, timeouts, interrupt)?),
         #[cfg(feature = "nfs")]

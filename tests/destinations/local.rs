@@ -1,4 +1,4 @@
-//! A directory of this machine.
+//! A directory of this machine: on a disk, and on mounts in user space.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use crate::server::{Directory, Disk, Feature, Place, Protocol, Server};
 use crate::support::harness::{Need, is_root, run};
+use crate::support::mounts::Mount;
+use crate::support::sshd::Sshd;
 
 pub const PROTOCOL: Protocol = Protocol {
     name: "local",
@@ -26,6 +28,84 @@ pub const PROTOCOL: Protocol = Protocol {
         _ => Vec::new(),
     },
 };
+
+/// Has `link` and no `renameat2`.
+pub const SSHFS: Protocol = Protocol {
+    name: "local-sshfs",
+    needs: &[Need::Sshd, Need::Fuse, Need::program("sshfs")],
+    features: &[Feature::Any, Feature::Directory, Feature::Mounted, Feature::Move, Feature::Resume],
+    start: || {
+        let sshd = Sshd::builder().start();
+        let mount = Mount::sshfs(&sshd);
+        Box::new(Mounted { below: sshd.main().local, mount, sshd: Some(sshd) })
+    },
+    refusals: &[],
+    more_needs: |_| Vec::new(),
+};
+
+/// Answers `EIO` to `link`. Only for moves: ten thousand files are too many for its cache.
+pub const RCLONE: Protocol = Protocol {
+    name: "local-rclone",
+    needs: &[Need::Fuse, Need::program("rclone")],
+    features: &[Feature::Move],
+    start: || {
+        let directory = tempfile::tempdir().expect("a temp directory");
+        let mount = Mount::rclone(directory.path());
+        Box::new(Mounted { below: directory.keep(), mount, sshd: None })
+    },
+    refusals: &[],
+    more_needs: |_| Vec::new(),
+};
+
+/// A mount, and what it shows.
+struct Mounted {
+    below: PathBuf,
+    mount: Mount,
+    sshd: Option<Sshd>,
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // What still waits for it is let go before the server ends: otherwise both would wait.
+        self.mount.abort();
+        if self.sshd.is_none() {
+            let _already_gone = fs::remove_dir_all(&self.below);
+        }
+    }
+}
+
+impl Server for Mounted {
+    fn protocol(&self, place: Place) -> ProtocolSettings {
+        let path = match place {
+            Place::Below(more) => self.mount.path().join(more),
+            _ => self.mount.path().to_owned(),
+        };
+        ProtocolSettings::Local(LocalSettings { path, require_mount: true, marker: None })
+    }
+
+    fn disk(&self, place: Place) -> Box<dyn Disk> {
+        let path = match place {
+            Place::Below(more) => self.below.join(more),
+            _ => self.below.clone(),
+        };
+        Box::new(Directory { path, owner: None })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let has_link = self.sshd.is_some();
+        Capabilities {
+            move_refuses_to_clobber: has_link,
+            move_in_one_step: !has_link,
+            resume: true,
+            free_space: true,
+            ..Capabilities::NONE
+        }
+    }
+
+    fn freeze(&self) {
+        self.sshd.iter().for_each(|sshd| sshd.freeze(true));
+    }
+}
 
 struct Local {
     directory: TempDir,

@@ -57,6 +57,8 @@ const PROTOCOLS: &[Protocol] = &[
     memory::PROTOCOL,
     memory::ATOMIC,
     local::PROTOCOL,
+    local::SSHFS,
+    local::RCLONE,
     #[cfg(feature = "ftp")]
     ftp::EXPLICIT,
     #[cfg(feature = "ftp")]

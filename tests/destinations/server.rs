@@ -69,6 +69,8 @@ pub enum Feature {
     NetworkPutNew,
     /// Every operation is a connection of its own, which can be cut, and the server can be frozen.
     Calls,
+    /// No connection of ours, and yet a server that can be frozen: a mount.
+    Mounted,
     /// Large files go in parts, which the server joins at the end.
     Parts,
     /// [`Capabilities::resume`]

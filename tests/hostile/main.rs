@@ -10,6 +10,7 @@
 mod job;
 #[cfg(feature = "s3")]
 mod s3;
+mod local;
 mod silent;
 mod source;
 #[path = "../support/mod.rs"]
@@ -76,6 +77,7 @@ pub struct Twin {
 
 /// Everything that is tested.
 const TWINS: &[Twin] = &[
+    local::TWIN,
     #[cfg(feature = "ftp")]
     silent::FTP,
     #[cfg(feature = "s3")]
@@ -101,6 +103,7 @@ fn main() -> ExitCode {
         }
     }
     source::cases(&mut suite, &peaks);
+    local::cases(&mut suite);
     let code = suite.run();
     println!("peak memory under each twin:");
     for (name, peak) in peaks.lock().unwrap_or_else(PoisonError::into_inner).iter() {

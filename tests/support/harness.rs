@@ -42,6 +42,8 @@ pub enum Need {
     Vsftpd,
     /// A small file system to fill: root, and the right to mount.
     Tmpfs,
+    /// Mounts in user space (sshfs, `rclone mount`): root, and `/dev/fuse`.
+    Fuse,
     /// The SMTP server: Python with `aiosmtpd`, which `tests/run.sh` puts into `target/test-venv`.
     Smtp,
     /// Apache's `mod_dav`; to root also the account that it runs as.
@@ -102,6 +104,10 @@ impl Need {
                     (!configured).then(|| "`/etc/pam.d/vsftpd` is missing (package `vsftpd`)".to_owned())
                 }),
             Self::Tmpfs => Self::Root.missing().or_else(cannot_mount),
+            Self::Fuse => Self::Root.missing().or_else(|| program("fusermount3", "fuse3")).or_else(|| {
+                let opened = fs::File::options().read(true).write(true).open("/dev/fuse");
+                opened.err().map(|error| format!("`/dev/fuse`: {error}"))
+            }),
             Self::Smtp => super::python::module_missing("aiosmtpd"),
             Self::Apache => {
                 program("apache2", "apache2").or_else(|| is_root().then(|| program("useradd", "passwd")).flatten())

@@ -17,6 +17,7 @@ pub mod dumps;
 pub mod ganesha;
 pub mod harness;
 pub mod https;
+pub mod mounts;
 pub mod proxy;
 pub mod pyftpd;
 pub mod python;

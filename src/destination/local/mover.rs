@@ -8,6 +8,9 @@ use std::path::Path;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
+use super::directory::kind_of;
+use crate::destination::ErrorKind;
+
 /// How this file system gives a file a new name without clobbering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mover {
@@ -51,11 +54,32 @@ impl Mover {
     }
 }
 
-/// What a file system answers that does not know an operation. `EPERM` is how `link` says so (link(2)); where it means a
-/// missing right, the next way meets it again.
-pub(super) fn is_unsupported(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::MLINK)
-    )
+/// Whether the next way may be tried after this error: `link` on file systems that do not know it fails with `EPERM` (link(2)),
+/// `EIO` (an `rclone mount`), `ENOTSUP`, `ENOSYS` and others. Where it does mean something else, the next way, which looks first,
+/// meets it again.
+pub(super) fn may_be_unsupported(error: &io::Error) -> bool {
+    // Said of a right that is missing by `EACCES`; `EPERM` has the same `ErrorKind`.
+    let is_forbidden = Errno::from_io_error(error) == Some(Errno::ACCESS);
+    let is_final = matches!(
+        kind_of(error),
+        ErrorKind::AlreadyExists | ErrorKind::NotFound | ErrorKind::NoSpace | ErrorKind::Unreachable
+    );
+    !is_forbidden && !is_final && error.kind() != io::ErrorKind::ReadOnlyFilesystem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_way_is_tried_unless_the_error_is_about_the_names_the_room_or_the_rights() {
+        for errno in [Errno::IO, Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL, Errno::MLINK, Errno::XDEV] {
+            assert!(may_be_unsupported(&errno.into()), "{errno}");
+        }
+        for errno in
+            [Errno::EXIST, Errno::NOENT, Errno::NOSPC, Errno::DQUOT, Errno::ACCESS, Errno::ROFS, Errno::TIMEDOUT]
+        {
+            assert!(!may_be_unsupported(&errno.into()), "{errno}");
+        }
+    }
 }
