@@ -1,5 +1,6 @@
 //! FTP in its three forms by vsftpd, which demands that data connections resume the TLS session, has no MLSD and prefers EPSV;
-//! and once by pyftpdlib, which takes TLS 1.3 only, has MLSD and nothing but PASV, with an address that nobody can reach.
+//! by pyftpdlib, which takes TLS 1.3 only, has MLSD and nothing but PASV, with an address that nobody can reach; by ProFTPD, which
+//! refuses to overwrite and to go on with a part unless it is told otherwise; and by pure-ftpd.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,16 +11,16 @@ use archive::config::settings::{DestinationSettings, FtpSecurity, FtpSettings, P
 use archive::destination::{Capabilities, ErrorKind};
 
 use crate::server::{Directory, Disk, Feature, Place, Protocol, Refusal, Server};
+use crate::support::ftpd::{Ftpd, Mode, Program, VSFTPD};
 use crate::support::harness::Need;
 use crate::support::proxy::Proxy;
 use crate::support::pyftpd::{self, PyFtpd};
 use crate::support::tls::Authority;
-use crate::support::vsftpd::{Mode, Vsftpd};
 
 /// TLS after `AUTH TLS`.
 pub const EXPLICIT: Protocol = protocol(
     "ftps",
-    || Box::new(Ftp::start(Mode::Explicit)),
+    || Box::new(Ftp::start(VSFTPD, Mode::Explicit)),
     &[
         "wrong_password",
         "wrong_user",
@@ -33,14 +34,14 @@ pub const EXPLICIT: Protocol = protocol(
 /// TLS from the first byte.
 pub const IMPLICIT: Protocol = protocol(
     "ftps-implicit",
-    || Box::new(Ftp::start(Mode::Implicit)),
+    || Box::new(Ftp::start(VSFTPD, Mode::Implicit)),
     &["wrong_password", "wrong_user", "unknown_authority", "expired_certificate", "wrong_host_name"],
 );
 
 /// No TLS.
 pub const PLAIN: Protocol = protocol(
     "ftp",
-    || Box::new(Ftp::start(Mode::Plain)),
+    || Box::new(Ftp::start(VSFTPD, Mode::Plain)),
     &["wrong_password", "wrong_user", "tls_where_there_is_none", "implicit_tls_where_there_is_none"],
 );
 
@@ -53,6 +54,42 @@ pub const MLSD: Protocol = Protocol {
     refusals: &[],
     more_needs: |_| Vec::new(),
 };
+
+/// ProFTPD as it comes: TLS sessions are resumed, nothing is overwritten, and a part is not gone on with.
+pub const PROFTPD: Protocol =
+    variant("ftps-proftpd", "proftpd", || Box::new(Ftp::start(Program::ProFtpd(""), Mode::Explicit)));
+
+/// ProFTPD with everything allowed.
+pub const PROFTPD_IMPLICIT: Protocol = variant("ftps-implicit-proftpd", "proftpd", || {
+    let lines = "TLSOptions UseImplicitSSL NoSessionReuseRequired\nAllowStoreRestart on\nAllowOverwrite on\n";
+    Box::new(Ftp::start(Program::ProFtpd(lines), Mode::Implicit))
+});
+
+/// ProFTPD that shows a file when it is whole, and refuses every command that a server may lack.
+pub const PROFTPD_HIDDEN: Protocol = Protocol {
+    features: &[Feature::Any, Feature::Directory, Feature::ReadOnly, Feature::Move],
+    ..variant("ftps-proftpd-hidden", "proftpd", || {
+        let lines = "TLSOptions NoSessionReuseRequired\nAllowStoreRestart on\nAllowOverwrite on\nHiddenStores on\n\
+                 <Limit EPSV FEAT MDTM MLSD MLST OPTS SIZE>\nDenyAll\n</Limit>\n";
+        Box::new(Ftp::start(Program::ProFtpd(lines), Mode::Explicit))
+    })
+};
+
+/// pure-ftpd.
+pub const PUREFTPD: Protocol =
+    variant("ftps-pureftpd", "pure-ftpd", || Box::new(Ftp::start(Program::PureFtpd(20_000), Mode::Explicit)));
+
+/// Another server: what the protocol has to do with a broken line was asked of vsftpd.
+const fn variant(name: &'static str, program: &'static str, start: fn() -> Box<dyn Server>) -> Protocol {
+    let needs: &'static [Need] = match program.as_bytes() {
+        b"proftpd" => &[Need::Unpacked("proftpd")],
+        _ => &[Need::Unpacked("pure-ftpd")],
+    };
+    let features: &[Feature] =
+        &[Feature::Any, Feature::Directory, Feature::ReadOnly, Feature::Small, Feature::Move, Feature::Resume];
+    let more_needs = |feature| if feature == Feature::Small { vec![Need::Tmpfs] } else { Vec::new() };
+    Protocol { name, needs, features, start, refusals: &["wrong_password"], more_needs }
+}
 
 const WRONG: &str = "a-wrong-secret";
 
@@ -77,20 +114,26 @@ const fn protocol(name: &'static str, start: fn() -> Box<dyn Server>, refusals: 
 }
 
 struct Ftp {
+    program: Program,
     mode: Mode,
-    server: OnceLock<Vsftpd>,
+    server: OnceLock<Ftpd>,
     /// The address of each proxy, by its port.
     proxies: Mutex<BTreeMap<u16, String>>,
 }
 
 impl Ftp {
-    fn start(mode: Mode) -> Self {
-        Ftp { mode, server: OnceLock::new(), proxies: Mutex::default() }
+    fn start(program: Program, mode: Mode) -> Self {
+        Ftp { program, mode, server: OnceLock::new(), proxies: Mutex::default() }
+    }
+
+    /// Refuses every command that a server may lack.
+    fn is_limited(&self) -> bool {
+        matches!(self.program, Program::ProFtpd(lines) if lines.contains("<Limit"))
     }
 
     /// Started by the first question, which tells whether a small disk is wanted.
-    fn server(&self, small: bool) -> &Vsftpd {
-        self.server.get_or_init(|| Vsftpd::start(self.mode, small.then_some(1 << 20)))
+    fn server(&self, small: bool) -> &Ftpd {
+        self.server.get_or_init(|| Ftpd::start(self.program, self.mode, small.then_some(1 << 20)))
     }
 
     /// The directory's name, and what lies below.
@@ -133,7 +176,17 @@ impl Server for Ftp {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { move_in_one_step: true, resume: true, ..Capabilities::NONE }
+        // Where `FEAT` is refused, nothing tells that it can.
+        Capabilities { move_in_one_step: true, resume: !self.is_limited(), ..Capabilities::NONE }
+    }
+
+    fn shows_oddities(&self) -> bool {
+        // The MLSD of ProFTPD leaves out links to nowhere.
+        !matches!(self.program, Program::ProFtpd(_)) || self.is_limited()
+    }
+
+    fn keeps_blanks(&self) -> bool {
+        !matches!(self.program, Program::PureFtpd(_))
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -144,10 +197,11 @@ impl Server for Ftp {
         // Before the server of the case is there: it is to show another certificate.
         match what {
             "expired_certificate" => {
-                let _ = self.server.set(Vsftpd::start_with(self.mode, None, |ca, names| ca.leaf(names, 2001)));
+                let _ =
+                    self.server.set(Ftpd::start_with(self.program, self.mode, None, |ca, names| ca.leaf(names, 2001)));
             }
             "wrong_host_name" => {
-                let _ = self.server.set(Vsftpd::start_with(self.mode, None, |ca, _| ca.wrong_name()));
+                let _ = self.server.set(Ftpd::start_with(self.program, self.mode, None, |ca, _| ca.wrong_name()));
             }
             _ => {}
         }

@@ -67,6 +67,14 @@ const PROTOCOLS: &[Protocol] = &[
     ftp::MLSD,
     #[cfg(feature = "ftp")]
     ftp::PLAIN,
+    #[cfg(feature = "ftp")]
+    ftp::PROFTPD,
+    #[cfg(feature = "ftp")]
+    ftp::PROFTPD_HIDDEN,
+    #[cfg(feature = "ftp")]
+    ftp::PROFTPD_IMPLICIT,
+    #[cfg(feature = "ftp")]
+    ftp::PUREFTPD,
     #[cfg(feature = "nfs")]
     nfs::PROTOCOL,
     #[cfg(feature = "rsync")]

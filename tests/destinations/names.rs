@@ -79,7 +79,8 @@ fn read_only(server: &dyn Server) -> Result<()> {
 fn odd_names(server: &dyn Server) -> Result<()> {
     let mut destination = server.connect(Place::Data)?;
     let disk = server.disk(Place::Data);
-    let (storable, refused_names): (Vec<&str>, Vec<&str>) = ODD.iter().partition(|name| server.can_store(name));
+    let odd = ODD.iter().filter(|name| server.keeps_blanks() || !name.ends_with(' '));
+    let (storable, refused_names): (Vec<&str>, Vec<&str>) = odd.partition(|name| server.can_store(name));
     for name in refused_names {
         let told = refused(server, destination.put(name, &mut Cursor::new(b"x"), 0), ErrorKind::Other)?;
         says(&told, &[name])?;

@@ -128,6 +128,11 @@ pub trait Server {
         true
     }
 
+    /// Whether a blank at the end of a name arrives there.
+    fn keeps_blanks(&self) -> bool {
+        true
+    }
+
     /// Whether it knows directories, and not just names with a `/` in them.
     fn has_directories(&self) -> bool {
         true

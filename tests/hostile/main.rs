@@ -8,9 +8,9 @@
 #[allow(dead_code, reason = "whole nights need more of it")]
 #[path = "../nightly/job.rs"]
 mod job;
+mod local;
 #[cfg(feature = "s3")]
 mod s3;
-mod local;
 mod silent;
 mod source;
 #[path = "../support/mod.rs"]

@@ -100,7 +100,7 @@ impl Need {
                 .or_else(|| program("useradd", "passwd"))
                 .or_else(|| program("chpasswd", "passwd"))
                 .or_else(|| {
-                    let configured = super::vsftpd::pam_is_configured();
+                    let configured = super::ftpd::pam_is_configured();
                     (!configured).then(|| "`/etc/pam.d/vsftpd` is missing (package `vsftpd`)".to_owned())
                 }),
             Self::Tmpfs => Self::Root.missing().or_else(cannot_mount),

@@ -14,6 +14,7 @@
 pub mod accounts;
 pub mod binary;
 pub mod dumps;
+pub mod ftpd;
 pub mod ganesha;
 pub mod harness;
 pub mod https;
@@ -30,7 +31,6 @@ pub mod smtp;
 pub mod ssh_keys;
 pub mod sshd;
 pub mod tls;
-pub mod vsftpd;
 pub mod wait;
 pub mod webdav;
 pub mod zips;

@@ -1,4 +1,4 @@
-//! `type = "ftps"` and `type = "ftp"`: file transfer over TLS, or in clear.
+//! `type = "ftps"` and `type = "ftp"`: file transfer over TLS, or unencrypted.
 
 use std::path::PathBuf;
 

@@ -5,16 +5,21 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use rustls::RootCertStore;
-use suppaftp::{FtpError, RustlsFtpStream};
+use suppaftp::{FtpError, ImplFtpStream};
 
 use super::errors::Wire;
-use super::sockets::{Sockets, complete, limit};
+use super::line::{Channel, Pace};
+use super::sockets::{Sockets, limit};
 use super::tls::{self, Connector, Version};
 use crate::config::settings::{FtpSecurity, FtpSettings};
 use crate::destination::dial::{authority, dial};
 use crate::destination::{DestinationError, ErrorKind, Timeouts};
+use crate::interrupt::Interrupt;
 use crate::text;
 use crate::text::Text;
+
+/// The crate's connection, over our own streams.
+pub(super) type Ftp = ImplFtpStream<Channel>;
 
 /// Why there is no session.
 pub(super) enum Failure {
@@ -65,38 +70,46 @@ impl Failure {
 pub(super) fn introduce(
     settings: &FtpSettings,
     timeouts: Timeouts,
+    interrupt: &Interrupt,
     roots: &RootCertStore,
     version: Version,
-) -> Result<(RustlsFtpStream, Arc<Sockets>), Failure> {
+) -> Result<(Ftp, Arc<Sockets>), Failure> {
     let local = |error: io::Error| Failure::Wire(Wire::Broken(error));
     let wire = |error: FtpError| Failure::Wire(Wire::of(error, timeouts.connect));
+    let pace = Pace::new(timeouts.connect, interrupt);
     let socket = dial(&settings.host, settings.port, timeouts.connect).map_err(Failure::Told)?;
-    limit(&socket, timeouts.connect).map_err(local)?;
+    limit(&socket).map_err(local)?;
     let peer = socket.peer_addr().map_err(local)?;
     let control = socket.try_clone().map_err(local)?;
-    let sockets = Arc::new(Sockets { control, data: Mutex::default(), timeouts });
-    let whole = |answer| complete(answer, &sockets.control);
-    let connector = || Connector::new(roots, version).map_err(|error| Failure::Wire(Wire::Tls(error)));
-    let ftp = match settings.security {
-        FtpSecurity::None => whole(RustlsFtpStream::connect_with_stream(socket)).map_err(wire)?,
+    let sockets = Arc::new(Sockets {
+        control,
+        data: Mutex::default(),
+        pace: Arc::clone(&pace),
+        connect_timeout: timeouts.connect,
+    });
+    let tls = || Connector::tls(roots, version, &pace).map_err(|error| Failure::Wire(Wire::Tls(error)));
+    let first = match settings.security {
+        FtpSecurity::Implicit => tls()?,
+        FtpSecurity::Explicit | FtpSecurity::None => Connector::plain(&pace),
+    };
+    // Only in this way the crate speaks over a stream that is not its own, and here it insists on connecting by itself. So it
+    // connects to nobody, and the connector puts our socket in place of that.
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(local)?;
+    let address = nobody.local_addr().map_err(local)?;
+    let mut ftp = Ftp::connect_secure_implicit(address, first.over(socket), &settings.host).map_err(wire)?;
+    match settings.security {
+        FtpSecurity::None => {}
         FtpSecurity::Explicit => {
-            let ftp = whole(RustlsFtpStream::connect_with_stream(socket)).map_err(wire)?;
-            whole(ftp.into_secure(connector()?, &settings.host)).map_err(wire)?
+            pace.restart();
+            ftp = ftp.into_secure(tls()?, &settings.host).map_err(wire)?;
         }
         FtpSecurity::Implicit => {
-            // The crate insists on connecting by itself, and knows no limit of time there. So it connects to nobody, and the
-            // connector puts our socket in place of that.
-            let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(local)?;
-            let address = nobody.local_addr().map_err(local)?;
-            let mut ftp = RustlsFtpStream::connect_secure_implicit(address, connector()?.over(socket), &settings.host)
-                .map_err(wire)?;
-            // RFC 4217, 9: data is in clear until asked otherwise.
+            // RFC 4217, 9: data is unencrypted until asked otherwise.
             for command in ["PBSZ 0", "PROT P"] {
                 ftp.custom_command(command, &[suppaftp::Status::CommandOk]).map_err(wire)?;
             }
-            ftp
         }
-    };
+    }
     let shared = Arc::clone(&sockets);
     let ftp = ftp.passive_stream_builder(move |address| shared.open_data(peer.ip(), address.port()));
     Ok((ftp, sockets))
@@ -104,7 +117,7 @@ pub(super) fn introduce(
 
 fn no_tls_hint() -> Text {
     text!(
-        "turn TLS on at the server, or set `implicit = true` and its port; `type = \"ftp\"` would send everything in clear"
+        "turn TLS on at the server, or set `implicit = true` and its port; `type = \"ftp\"` would send everything unencrypted"
             / "activez TLS sur le serveur, ou indiquez `implicit = true` et son port ; `type = \"ftp\"` enverrait tout en clair"
     )
 }

@@ -45,14 +45,10 @@ fn step(session: &mut Session, part: &str, reached: &str, what: &dyn Fn() -> Str
     };
     // Another job may have been faster.
     let Err(refusal) = go(session)? else { return Ok(()) };
-    match session.ask(|ftp| ftp.size(&argument)) {
-        Ok(_) => {
-            return Err(
-                DestinationError::new(ErrorKind::Other, what()).caused_by(format!("`{reached}` is no directory"))
-            );
-        }
-        Err(Wire::Refused(_)) => {}
-        Err(wire) => return Err(wire.during(what())),
+    let exists = made.as_ref().is_err_and(|reply| reply.kind() == ErrorKind::AlreadyExists);
+    let is_file = session.size(&argument).map_err(|wire| wire.during(what()))?.is_some();
+    if is_file || (exists && refusal.kind() != ErrorKind::PermissionDenied) {
+        return Err(DestinationError::new(ErrorKind::Other, what()).caused_by(format!("`{reached}` is no directory")));
     }
     Err(match made {
         Ok(()) => denied(format!("{}: `{reached}` was created but cannot be entered", what()), refusal),

@@ -11,20 +11,20 @@ use suppaftp::FtpError;
 use suppaftp::types::Response;
 
 use crate::destination::{DestinationError, ErrorKind};
+use crate::error::Hinted as _;
+use crate::interrupt::{Interrupted, is_time_limit};
 use crate::text;
-use crate::text::Text;
-use crate::text::one_line;
-
-/// The most of a server's words that a message shows.
-const MOST_WORDS: usize = 300;
+use crate::text::{MAX_LINE_CHARS, Text, quote};
 
 /// Why an exchange with the server failed.
 #[derive(Debug)]
 pub(super) enum Wire {
     /// The server said so.
     Refused(Reply),
-    /// Nothing moved for so long.
+    /// Hardly a byte moved for so long.
     Stalled(Duration),
+    /// A signal came, or the time limit of the destination is over.
+    Interrupted(io::Error),
     /// TLS failed, by what either side found.
     Tls(rustls::Error),
     /// The second connection, for the data, could not be made.
@@ -33,6 +33,8 @@ pub(super) enum Wire {
     Broken(io::Error),
     /// What came is no FTP.
     Nonsense(String),
+    /// The listing is not understood, or too long.
+    Unlisted(DestinationError),
     /// It was not even sent.
     Unsendable(String),
 }
@@ -51,7 +53,7 @@ impl Reply {
         let text = String::from_utf8_lossy(&response.body);
         let last = text.trim_end().lines().next_back().unwrap_or_default();
         let code = last.get(..3).and_then(|digits| digits.parse().ok()).unwrap_or_else(|| response.status.code());
-        Reply { code, words: one_line(text.trim()).chars().take(MOST_WORDS).collect() }
+        Reply { code, words: quote(text.trim(), MAX_LINE_CHARS) }
     }
 
     fn says_any(&self, words: &[&str]) -> bool {
@@ -64,7 +66,18 @@ impl Reply {
         matches!(self.code, 500..=502 | 504)
     }
 
-    fn kind(&self) -> ErrorKind {
+    /// Whether the server says in so many words that there is no such file.
+    pub(super) fn says_missing(&self) -> bool {
+        self.code == 550 && self.kind() == ErrorKind::NotFound
+    }
+
+    /// Whether an upload that was to go on at an offset, or on to an older file, was refused for that: ProFTPD by default answers
+    /// `451 Append/Restart not permitted` or `550 Overwrite permission denied`.
+    pub(super) fn refuses_to_go_on(&self) -> bool {
+        matches!(self.code, 451 | 500..=504 | 550 | 551 | 553 | 554) && self.kind() != ErrorKind::NoSpace
+    }
+
+    pub(super) fn kind(&self) -> ErrorKind {
         let says_full = ["no space", "disk full", "disk is full", "not enough space", "quota", "exceeded storage"];
         match self.code {
             400..=599 if self.says_any(&says_full) => ErrorKind::NoSpace,
@@ -73,7 +86,15 @@ impl Reply {
             451 if self.says_any(&["writ"]) => ErrorKind::NoSpace,
             430 | 530 | 532 | 332 => ErrorKind::Auth,
             400..=499 => ErrorKind::Unreachable,
-            _ if self.says_any(&["no such file", "not found", "cannot find", "can't find", "not exist"]) => {
+            _ if self.says_any(&[
+                "no such file",
+                "not found",
+                "cannot find",
+                "can't find",
+                "not exist",
+                "doesn't exist",
+            ]) =>
+            {
                 ErrorKind::NotFound
             }
             _ if self.says_any(&["permission", "denied", "read-only", "not allowed", "privileges"]) => {
@@ -116,6 +137,9 @@ impl Wire {
             io::ErrorKind::InvalidInput => return Wire::Unsendable(error.to_string()),
             _ => {}
         }
+        if is_time_limit(&error) || error.get_ref().is_some_and(|inner| inner.is::<Interrupted>()) {
+            return Wire::Interrupted(error);
+        }
         let inner = error.get_ref();
         if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return Wire::Tls(tls.clone());
@@ -133,6 +157,8 @@ impl Wire {
         match self {
             Wire::Refused(reply) => reply.kind(),
             Wire::Stalled(_) | Wire::NoData(_) | Wire::Broken(_) => ErrorKind::Unreachable,
+            Wire::Interrupted(_) => ErrorKind::Local,
+            Wire::Unlisted(error) => error.kind,
             Wire::Tls(rustls::Error::InvalidCertificate(_)) => ErrorKind::Untrusted,
             Wire::Tls(error) if left_tls(error) => ErrorKind::Unreachable,
             Wire::Tls(_) | Wire::Nonsense(_) | Wire::Unsendable(_) => ErrorKind::Other,
@@ -143,7 +169,7 @@ impl Wire {
     pub(super) fn is_the_end(&self) -> bool {
         match self {
             Wire::Refused(reply) => reply.code == 421,
-            Wire::Unsendable(_) => false,
+            Wire::Unsendable(_) | Wire::Unlisted(_) => false,
             _ => true,
         }
     }
@@ -153,9 +179,15 @@ impl Wire {
         let kind = self.kind();
         let hint = match self {
             Wire::NoData(_) => Some(passive_hint()),
+            Wire::Unlisted(ref error) => error.hint(),
             _ => hint_for(kind),
         };
-        let error = DestinationError::new(kind, what).caused_by(self);
+        let error = DestinationError::new(kind, what);
+        let error = match self {
+            Wire::Interrupted(stop) => error.caused_by(stop),
+            Wire::Unlisted(why) => error.caused_by(why),
+            other => error.caused_by(other),
+        };
         match hint {
             Some(hint) => error.with_hint(hint),
             None => error,
@@ -172,7 +204,7 @@ impl Wire {
 }
 
 /// Whether TLS ended in the middle of it. Seen at vsftpd after a cut of the second connection, on a busy machine; supposedly
-/// its `500 OOPS` in clear, the bytes themselves were not seen. A handshake that fails in this way has an error of its own (`tls::failed`).
+/// its `500 OOPS` unencrypted, the bytes themselves were not seen. A handshake that fails in this way has an error of its own (`tls::failed`).
 fn left_tls(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::InvalidMessage(_) | rustls::Error::DecryptError)
 }
@@ -194,7 +226,8 @@ impl fmt::Display for Wire {
             Wire::Tls(error) if left_tls(error) => write!(f, "the server went on without TLS: {error}"),
             Wire::Tls(error) => write!(f, "{error}"),
             Wire::NoData(words) | Wire::Nonsense(words) | Wire::Unsendable(words) => f.write_str(words),
-            Wire::Broken(error) => write!(f, "{error}"),
+            Wire::Unlisted(error) => write!(f, "{error}"),
+            Wire::Broken(error) | Wire::Interrupted(error) => write!(f, "{error}"),
         }
     }
 }

@@ -10,7 +10,15 @@ use std::sync::LazyLock;
 use chrono::{DateTime, Datelike as _, Duration, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use regex::{Captures, Regex};
 
-use crate::destination::Entry;
+use crate::destination::limits::{Listing, MAX_NAME_BYTES};
+use crate::destination::{DestinationError, Entry, ErrorKind};
+use crate::text;
+use crate::text::{MAX_LINE_CHARS, quote};
+
+/// What an entry takes in memory, its name left out: counted as if it had been sent.
+const ENTRY_BYTES: usize = 48;
+/// The longest line: a name, and what is said about it.
+const MAX_LINE_BYTES: usize = 2 * MAX_NAME_BYTES;
 
 /// `-rw-r--r--    1 archive  users        12 Nov 20 17:55 name`, with a year in place of the time, or with an ISO date.
 static UNIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -32,60 +40,149 @@ static DOS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
+/// How a listing is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The answer to `MLSD`.
+    Facts,
+    /// The answer to `LIST`.
+    ForPeople,
+}
+
 /// A listing that was read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Listing {
+pub(super) struct Listed {
     pub(super) entries: Vec<Entry>,
     /// The directory itself was in it: names that begin with a dot are not left out.
     pub(super) shows_hidden: bool,
 }
 
-/// Reads the answer to `LIST`; `Err` is the line that is no entry.
-pub(super) fn of_list(bytes: &[u8], now: DateTime<Utc>) -> Result<Listing, String> {
-    let mut listing = Listing { entries: Vec::new(), shows_hidden: false };
-    for (number, line) in lines(bytes).enumerate() {
-        if let Some(entry) = unix(&line, now).or_else(|| dos(&line)) {
-            listing.entries.push(entry);
-        } else if number == 0 && line.strip_prefix("total ").is_some_and(|blocks| blocks.parse::<u64>().is_ok()) {
-            // `ls -l` begins with that.
-        } else if let Some(entry) = listing.entries.last_mut() {
-            // Names may hold line ends.
-            entry.name = format!("{}\n{line}", entry.name);
-        } else {
-            return Err(line);
-        }
-    }
-    listing.shows_hidden = listing.entries.iter().any(|entry| entry.name == ".");
-    listing.entries.retain(|entry| entry.name != "." && entry.name != "..");
-    Ok(listing)
+/// Reads a listing while it comes, so that one without an end is noticed before it is held in memory.
+pub(super) struct Reader {
+    form: Form,
+    now: DateTime<Utc>,
+    /// What came of a line.
+    line: Vec<u8>,
+    is_first: bool,
+    /// The entry before, whose name may go on in the next line.
+    last: Option<Entry>,
+    shows_hidden: bool,
+    listing: Listing,
 }
 
-/// Reads the answer to `MLSD`.
-pub(super) fn of_mlsd(bytes: &[u8]) -> Result<Vec<Entry>, String> {
-    let mut entries = Vec::new();
-    for line in lines(bytes) {
+impl Reader {
+    pub(super) fn new(form: Form, now: DateTime<Utc>) -> Self {
+        let listing = Listing::new();
+        Reader { form, now, line: Vec::new(), is_first: true, last: None, shows_hidden: false, listing }
+    }
+
+    /// Takes what came.
+    ///
+    /// # Errors
+    /// `Other` for a line that is no entry, and for a listing, a line or a name that is too long.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), DestinationError> {
+        self.listing.received(bytes.len())?;
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if self.line.len() + piece.len() > MAX_LINE_BYTES {
+                let line = String::from_utf8_lossy(&self.line);
+                return Err(garbled(&format!("{line}{}", String::from_utf8_lossy(&piece[..piece.len().min(1024)]))));
+            }
+            self.line.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                self.end_line()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All has come.
+    pub(super) fn finish(mut self) -> Result<Listed, DestinationError> {
+        self.end_line()?;
+        self.end_entry()?;
+        Ok(Listed { entries: self.listing.finish(), shows_hidden: self.shows_hidden })
+    }
+
+    fn end_line(&mut self) -> Result<(), DestinationError> {
+        let line = std::mem::take(&mut self.line);
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let text = String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text));
+        // There are empty ones at the end of some listings.
+        if !text.is_empty() {
+            self.listing.received(ENTRY_BYTES)?;
+            match self.form {
+                Form::Facts => self.facts(&text)?,
+                Form::ForPeople => self.for_people(&text)?,
+            }
+            self.is_first = false;
+        }
+        self.line = line;
+        self.line.clear();
+        Ok(())
+    }
+
+    fn facts(&mut self, line: &str) -> Result<(), DestinationError> {
         let Some((facts, name)) = line.split_once(' ').filter(|(facts, _)| facts.is_empty() || facts.contains('='))
         else {
-            return Err(line);
+            return Err(garbled(line));
         };
         let facts = Facts::of(facts);
         if !facts.is_the_directory() && name != "." && name != ".." {
-            entries.push(facts.entry(name));
+            self.listing.push(facts.entry(name))?;
         }
+        Ok(())
     }
-    Ok(entries)
+
+    fn for_people(&mut self, line: &str) -> Result<(), DestinationError> {
+        if let Some(entry) = unix(line, self.now).or_else(|| dos(line)) {
+            self.end_entry()?;
+            self.last = Some(entry);
+        } else if self.is_first && line.strip_prefix("total ").is_some_and(|blocks| blocks.parse::<u64>().is_ok()) {
+            // `ls -l` begins with that.
+        } else if let Some(entry) = &mut self.last {
+            // Names may hold line ends.
+            entry.name.push('\n');
+            entry.name.push_str(line);
+            if entry.name.len() > MAX_NAME_BYTES {
+                return Err(garbled(line));
+            }
+        } else {
+            return Err(garbled(line));
+        }
+        Ok(())
+    }
+
+    fn end_entry(&mut self) -> Result<(), DestinationError> {
+        match self.last.take() {
+            Some(entry) if entry.name == "." => self.shows_hidden = true,
+            Some(entry) if entry.name != ".." => self.listing.push(entry)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// pure-ftpd lists 10000 files, unless told otherwise, and says no more about it than this.
+pub(super) fn truncated(answer: &str) -> DestinationError {
+    let quoted = quote(answer, MAX_LINE_CHARS);
+    let error = DestinationError::new(
+        ErrorKind::Other,
+        format!("the server left out a part of the listing: it answered `{quoted}`"),
+    );
+    error.with_hint(text!(
+        "give the archives a directory of their own, or let the server list more files (pure-ftpd: `LimitRecursion`)"
+            / "donnez aux archives un répertoire qui leur soit propre, ou laissez le serveur lister plus de fichiers (pure-ftpd : `LimitRecursion`)"
+    ))
+}
+
+fn garbled(line: &str) -> DestinationError {
+    let quoted = quote(line, MAX_LINE_CHARS);
+    DestinationError::new(ErrorKind::Other, format!("a line of the listing is not understood: `{quoted}`"))
 }
 
 /// Reads the line of an answer to `MLST` about `name`.
 pub(super) fn of_mlst(line: &str, name: &str) -> Option<Entry> {
     let facts = line.trim_start().split(' ').next().filter(|facts| facts.contains('='))?;
     Some(Facts::of(facts).entry(name))
-}
-
-/// Lines without their ends, as far as they are text; there are empty ones at the end of some listings.
-fn lines(bytes: &[u8]) -> impl Iterator<Item = String> {
-    let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.filter(|line| !line.is_empty()).map(|line| String::from_utf8_lossy(line).into_owned())
 }
 
 /// The facts of RFC 3659, 7.5; their names are case-insensitive.
@@ -191,8 +288,24 @@ mod tests {
         "2026-11-20T18:00:00Z".parse().unwrap()
     }
 
+    fn read(form: Form, text: &[u8]) -> Result<Listed, String> {
+        let mut reader = Reader::new(form, now());
+        // In two pieces: a line may be cut anywhere.
+        let (one, other) = text.split_at(text.len() / 2);
+        let read = reader.read(one).and_then(|()| reader.read(other)).and_then(|()| reader.finish());
+        read.map_err(|error| error.to_string())
+    }
+
+    fn of_list(text: &[u8]) -> Result<Listed, String> {
+        read(Form::ForPeople, text)
+    }
+
+    fn of_mlsd(text: &[u8]) -> Result<Vec<Entry>, String> {
+        read(Form::Facts, text).map(|listed| listed.entries)
+    }
+
     fn one(line: &str) -> (String, u64, String, bool) {
-        let mut listing = of_list(line.as_bytes(), now()).unwrap_or_else(|line| panic!("not understood: {line}"));
+        let mut listing = of_list(line.as_bytes()).unwrap();
         assert_eq!(listing.entries.len(), 1, "{line}");
         let entry = listing.entries.remove(0);
         let modified = entry.modified.map(|time| time.format("%Y-%m-%d %H:%M").to_string());
@@ -234,7 +347,7 @@ mod tests {
             let of = of_mlsd(format!("type=file;size=22;modify=20261120175500; {name}\r\n").as_bytes()).unwrap();
             assert_eq!(of[0].name, name);
         }
-        let latin = of_list(b"-rw------- 1 9 9 1 Nov 20 17:55 latin-\xe9.tgz\r\n", now()).unwrap();
+        let latin = of_list(b"-rw------- 1 9 9 1 Nov 20 17:55 latin-\xe9.tgz\r\n").unwrap();
         assert_eq!(latin.entries[0].name, "latin-\u{fffd}.tgz");
     }
 
@@ -250,16 +363,22 @@ mod tests {
     fn a_whole_listing() {
         let text = b"total 12\r\ndrwxr-xr-x 3 0 0 4096 Nov 20 17:55 .\r\ndrwxr-xr-x 3 0 0 4096 Nov 20 17:55 ..\r\n\
                      -rw-r--r-- 1 0 0 1 Nov 20 17:55 new\r\nline\r\n-rw-r--r-- 1 0 0 1 Nov 20 17:55 last\r\n";
-        let listing = of_list(text, now()).unwrap();
+        let listing = of_list(text).unwrap();
         assert!(listing.shows_hidden);
         assert_eq!(listing.entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["new\nline", "last"]);
-        let empty = Listing { entries: Vec::new(), shows_hidden: false };
-        assert_eq!(of_list(b"", now()), Ok(empty));
-        assert_eq!(of_list(b"/bin/ls: cannot open\r\n", now()), Err("/bin/ls: cannot open".to_owned()));
-        assert_eq!(
-            of_mlsd(b"-rw-r--r-- 1 0 0 1 Nov 20 17:55 x\r\n").unwrap_err().split(' ').next(),
-            Some("-rw-r--r--")
-        );
+        assert_eq!(of_list(b""), Ok(Listed { entries: Vec::new(), shows_hidden: false }));
+        assert!(of_list(b"/bin/ls: cannot open\r\n").unwrap_err().ends_with("not understood: `/bin/ls: cannot open`"));
+        assert!(of_mlsd(b"-rw-r--r-- 1 0 0 1 Nov 20 17:55 x\r\n").unwrap_err().contains("`-rw-r--r-- "));
+    }
+
+    #[test]
+    fn lines_without_end_are_neither_held_nor_quoted() {
+        let first = b"-rw-r--r-- 1 0 0 1 Nov 20 17:55 x\r\n";
+        for more in [b"\n\n\nab\n".repeat(1 << 17), vec![b'\x1b'; 4 << 20], b"ab\n".repeat(1 << 20)] {
+            let error = of_list(&[&first[..], &more].concat()).unwrap_err();
+            assert!(error.len() < 2500 && !error.contains('\x1b'), "{} bytes: {error}", error.len());
+        }
+        assert!(of_mlsd(&b"size=1;".repeat(1 << 20)).unwrap_err().len() < 2500);
     }
 
     #[test]

@@ -1,28 +1,32 @@
-//! FTP (RFC 959) over TLS (RFC 4217) or in clear, through `suppaftp`; the crate is named in this folder alone.
+//! FTP (RFC 959) over TLS (RFC 4217) or unencrypted, through `suppaftp`; the crate is named in this folder alone.
 //!
 //! - `connect` opens and protects the control connection; `tls` says whom to trust, `sockets` how long to wait.
+//! - `line` is the stream below the crate, which knows no stall, signal or time limit.
 //! - `session` logs in and speaks from then on; each transfer has a second connection.
 //! - `listing` reads directories, `errors` the server's refusals.
 //!
 //! The directory is entered once, and every file is then called by its bare name.
 
+use std::collections::HashSet;
 use std::io;
 
 use chrono::Utc;
 use rustls::RootCertStore;
 
 use self::errors::{Reply, Wire, denied};
+use self::listing::{Form, Reader};
 use self::session::{Session, Transfer};
 use self::tls::Version;
 use super::feed::Feed;
 use super::{Capabilities, Destination, DestinationError, Entry, ErrorKind, Sink, Source, Timeouts, check_name};
 use crate::config::settings::FtpSettings;
 use crate::digest::Digest;
-use crate::interrupt::{Interrupt, Interrupted};
+use crate::interrupt::Interrupt;
 
 mod connect;
 mod directory;
 mod errors;
+mod line;
 mod listing;
 mod session;
 mod sockets;
@@ -30,8 +34,6 @@ mod tls;
 
 /// Read and written in pieces of this size.
 const PIECE: usize = 256 * 1024;
-/// Longer listings are refused: a hundred thousand entries are a tenth of it.
-const MOST_LISTED: usize = 64 << 20;
 
 /// A directory on an FTP server.
 pub struct FtpDestination {
@@ -41,8 +43,10 @@ pub struct FtpDestination {
     version: Version,
     interrupt: Interrupt,
     location: String,
-    /// Opened anew before an upload that this one could not carry.
+    /// Opened again before an upload that this one could not carry.
     session: Session,
+    /// The server was asked to go on with a part, and refused.
+    refuses_to_resume: bool,
 }
 
 impl FtpDestination {
@@ -53,7 +57,7 @@ impl FtpDestination {
     pub fn open(settings: &FtpSettings, timeouts: Timeouts, interrupt: &Interrupt) -> Result<Self, DestinationError> {
         let roots = tls::authorities(settings.ca_file.as_deref())?;
         let mut version = Version::Tls12;
-        let session = enter(settings, timeouts, &roots, &mut version)?;
+        let session = enter(settings, timeouts, interrupt, &roots, &mut version)?;
         Ok(FtpDestination {
             location: settings.location(),
             settings: settings.clone(),
@@ -62,13 +66,14 @@ impl FtpDestination {
             version,
             interrupt: interrupt.clone(),
             session,
+            refuses_to_resume: false,
         })
     }
 
     /// A session that can still be used: one that was given up is replaced.
     fn revive(&mut self) -> Result<(), DestinationError> {
         if self.session.is_gone() {
-            self.session = enter(&self.settings, self.timeouts, &self.roots, &mut self.version)?;
+            self.session = enter(&self.settings, self.timeouts, &self.interrupt, &self.roots, &mut self.version)?;
         }
         Ok(())
     }
@@ -81,96 +86,124 @@ impl FtpDestination {
     fn look_at(&mut self, name: &str) -> Result<Option<Entry>, Wire> {
         let path = path_of(name);
         if self.session.offers("MLST") {
-            return match self.session.ask(|ftp| ftp.mlst(Some(&path))) {
-                Ok(line) => Ok(listing::of_mlst(&line, name)),
-                Err(Wire::Refused(reply)) if reply.code == 550 => Ok(None),
-                Err(wire) => Err(wire),
-            };
+            match self.session.ask(|ftp| ftp.mlst(Some(&path))) {
+                Ok(line) => {
+                    if let Some(entry) = listing::of_mlst(&line, name) {
+                        return Ok(Some(entry));
+                    }
+                }
+                Err(Wire::Refused(reply)) if reply.says_missing() => return Ok(None),
+                // It may also mean that this command is not allowed: the listing knows.
+                Err(Wire::Refused(reply)) if reply.code != 421 => {}
+                Err(wire) => return Err(wire),
+            }
         }
         if let Some(found) = self.read_listing()?.into_iter().find(|entry| entry.name == name) {
             return Ok(Some(found));
         }
-        match self.session.ask(|ftp| ftp.size(&path)) {
-            Ok(size) => {
-                let modified = self.session.ask(|ftp| ftp.mdtm(&path)).ok().map(|time| time.and_utc());
-                Ok(Some(Entry { name: name.to_owned(), size: size as u64, modified, is_file: true }))
-            }
-            Err(Wire::Refused(_)) => Ok(None),
-            Err(wire) => Err(wire),
-        }
+        let Some(size) = self.session.size(&path)? else { return Ok(None) };
+        let modified = self.session.modified(&path)?;
+        Ok(Some(Entry { name: name.to_owned(), size, modified, is_file: true }))
     }
 
     fn read_listing(&mut self) -> Result<Vec<Entry>, Wire> {
-        let garbled = |line: String| Wire::Nonsense(format!("a line of the listing is not understood: `{line}`"));
         if self.session.offers("MLST") {
-            match self.lines_of("MLSD") {
-                Err(Wire::Refused(reply)) if reply.is_unknown_command() => {}
-                bytes => return listing::of_mlsd(&bytes?).map_err(garbled),
+            match self.listed_by("MLSD", Form::Facts) {
+                Err(Wire::Refused(reply)) if reply.code != 421 => {}
+                listed => return listed.map(|listed| listed.entries),
             }
         }
-        let now = Utc::now();
         // Not every server knows the option; one that takes it for a name lists nothing, and not itself either.
-        let mut entries = match self.lines_of("LIST -a") {
-            Ok(bytes) => {
-                let listed = listing::of_list(&bytes, now).map_err(garbled)?;
-                if listed.shows_hidden {
-                    return Ok(listed.entries);
-                }
-                listed.entries
-            }
-            Err(Wire::Refused(_)) => Vec::new(),
+        let hidden = match self.listed_by("LIST -a", Form::ForPeople) {
+            Ok(listed) if listed.shows_hidden => return Ok(listed.entries),
+            Ok(listed) => listed.entries,
+            Err(Wire::Refused(reply)) if reply.code != 421 => Vec::new(),
             Err(wire) => return Err(wire),
         };
-        for entry in listing::of_list(&self.lines_of("LIST")?, now).map_err(garbled)?.entries {
-            if entries.iter().all(|known| known.name != entry.name) {
-                entries.push(entry);
-            }
-        }
+        let mut entries = self.listed_by("LIST", Form::ForPeople)?.entries;
+        let known: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        let more: Vec<Entry> = hidden.into_iter().filter(|entry| !known.contains(entry.name.as_str())).collect();
+        entries.extend(more);
         Ok(entries)
     }
 
-    fn lines_of(&mut self, command: &str) -> Result<Vec<u8>, Wire> {
+    fn listed_by(&mut self, command: &str, form: Form) -> Result<listing::Listed, Wire> {
         let mut transfer = self.session.transfer(command, 0)?;
-        let mut bytes = Vec::new();
+        let mut reader = Reader::new(form, Utc::now());
         let mut buffer = vec![0; PIECE];
         loop {
+            if let Err(stop) = self.interrupt.check() {
+                transfer.give_up();
+                return Err(Wire::Interrupted(stop));
+            }
             match transfer.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(count) if bytes.len() + count <= MOST_LISTED => bytes.extend_from_slice(&buffer[..count]),
-                Ok(_) => {
-                    transfer.give_up();
-                    return Err(Wire::Nonsense(format!("the listing is longer than {MOST_LISTED} bytes")));
+                Ok(count) => {
+                    if let Err(why) = reader.read(&buffer[..count]) {
+                        transfer.give_up();
+                        return Err(Wire::Unlisted(why));
+                    }
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(transfer.failed(error)),
             }
         }
         transfer.finish()?;
-        Ok(bytes)
+        let heard = self.session.heard();
+        if heard.contains("truncated") {
+            return Err(Wire::Unlisted(listing::truncated(&heard)));
+        }
+        reader.finish().map_err(Wire::Unlisted)
     }
 
     /// Bytes of a file, by `SIZE`, else as it is listed.
     fn size_of(&mut self, name: &str) -> Result<Option<u64>, Wire> {
-        let path = path_of(name);
-        match self.session.ask(|ftp| ftp.size(&path)) {
-            Ok(size) => Ok(Some(size as u64)),
-            Err(Wire::Refused(_)) => Ok(self.look_at(name)?.map(|entry| entry.size)),
-            Err(wire) => Err(wire),
+        match self.session.size(&path_of(name))? {
+            Some(size) => Ok(Some(size)),
+            None => Ok(self.look_at(name)?.map(|entry| entry.size)),
         }
     }
 
-    fn send(&mut self, name: &str, mut feed: Feed<'_>, offset: u64) -> Result<(), DestinationError> {
+    /// Sends the source from `offset` to its end. A server that does not go on with a part, or does not overwrite, is made a place
+    /// for the whole: otherwise the same part would be refused every night.
+    fn send(&mut self, name: &str, source: &mut dyn Source, offset: u64) -> Result<(), DestinationError> {
+        let refused = match self.send_from(name, source, offset)? {
+            Sent::Whole => return Ok(()),
+            Sent::Refused(reply) => reply,
+        };
         let what = self.what("write", name);
+        if offset > 0 {
+            tracing::info!("{what} from byte {offset} on: the server answered `{}`; starting again", refused.words);
+            self.refuses_to_resume = true;
+        }
+        if let Err(wire) = self.session.ask(|ftp| ftp.rm(path_of(name)))
+            && wire.is_the_end()
+        {
+            return Err(wire.during(what));
+        }
+        match self.send_from(name, source, 0)? {
+            Sent::Whole => Ok(()),
+            Sent::Refused(reply) => Err(Wire::Refused(reply).during_write(what)),
+        }
+    }
+
+    fn send_from(&mut self, name: &str, source: &mut dyn Source, offset: u64) -> Result<Sent, DestinationError> {
+        let what = self.what("write", name);
+        let mut feed = Feed::start(source, offset)?;
+        if self.session.is_spent() {
+            self.session.hang_up();
+        }
+        self.revive()?;
         self.session.uploads += 1;
         let mut transfer = match self.session.transfer(&format!("STOR {}", path_of(name)), offset) {
             Ok(transfer) => transfer,
+            Err(Wire::Refused(reply)) if reply.refuses_to_go_on() => return Ok(Sent::Refused(reply)),
             Err(wire) => return Err(wire.during_write(what)),
         };
         let mut buffer = vec![0; PIECE];
         loop {
-            if self.interrupt.check().is_err() {
+            if let Err(stop) = self.interrupt.check() {
                 transfer.give_up();
-                return Err(DestinationError::new(ErrorKind::Local, what).caused_by(Interrupted));
+                return Err(Wire::Interrupted(stop).during(what));
             }
             match feed.read(&mut buffer) {
                 Ok(0) => break,
@@ -189,7 +222,8 @@ impl FtpDestination {
             transfer.give_up();
             return Err(error);
         }
-        transfer.finish().map_err(|wire| wire.during_write(what))
+        transfer.finish().map_err(|wire| wire.during_write(what))?;
+        Ok(Sent::Whole)
     }
 
     fn missing(&self, what: String, name: &str) -> DestinationError {
@@ -201,10 +235,11 @@ impl FtpDestination {
 fn enter(
     settings: &FtpSettings,
     timeouts: Timeouts,
+    interrupt: &Interrupt,
     roots: &RootCertStore,
     version: &mut Version,
 ) -> Result<Session, DestinationError> {
-    let mut session = Session::open(settings, timeouts, roots, version)?;
+    let mut session = Session::open(settings, timeouts, interrupt, roots, version)?;
     directory::enter(&mut session, &settings.path, &settings.location())?;
     Ok(session)
 }
@@ -223,7 +258,7 @@ impl Destination for FtpDestination {
         Capabilities {
             // RNTO replaces what it finds, on every server that was tried.
             move_in_one_step: true,
-            resume: self.session.restarts(),
+            resume: self.session.restarts() && !self.refuses_to_resume,
             ..Capabilities::NONE
         }
     }
@@ -245,10 +280,7 @@ impl Destination for FtpDestination {
         check_name(name)?;
         let what = self.what("write", name);
         let len_bytes = source.len_bytes();
-        let feed = Feed::start(source, offset)?;
-        if self.session.is_spent() {
-            self.session.hang_up();
-        }
+        Feed::start(source, offset).map(drop)?;
         self.revive()?;
         if offset > 0 {
             let held_bytes = self.size_of(name).map_err(|wire| wire.during(what.clone()))?;
@@ -258,7 +290,7 @@ impl Destination for FtpDestination {
                     .caused_by(format!("it was to go on at byte {offset}, the file has {held} bytes")));
             }
         }
-        self.send(name, feed, offset)?;
+        self.send(name, source, offset)?;
         let held = self.size_of(name).map_err(|wire| wire.during(what.clone()))?;
         if held != Some(len_bytes) {
             let held = held.map_or("no known size".to_owned(), |held| format!("{held} bytes"));
@@ -273,11 +305,7 @@ impl Destination for FtpDestination {
         self.revive()?;
         let what = self.what("read", name);
         let path = path_of(name);
-        let size = match self.session.ask(|ftp| ftp.size(&path)) {
-            Ok(size) => Some(size as u64),
-            Err(Wire::Refused(_)) => None,
-            Err(wire) => return Err(wire.during(what)),
-        };
+        let size = self.session.size(&path).map_err(|wire| wire.during(what.clone()))?;
         let mut transfer = match self.session.transfer(&format!("RETR {path}"), offset) {
             Ok(transfer) => transfer,
             Err(Wire::Refused(reply)) if reply.code == 550 => {
@@ -288,7 +316,7 @@ impl Destination for FtpDestination {
             }
             Err(wire) => return Err(wire.during(what)),
         };
-        match receive(&mut transfer, offset, sink, &self.interrupt) {
+        match receive(&mut transfer, offset, size, sink, &self.interrupt) {
             Ok(reached) => {
                 transfer.finish().map_err(|wire| wire.during(what.clone()))?;
                 match size {
@@ -298,6 +326,11 @@ impl Destination for FtpDestination {
                 }
             }
             Err(Trouble::Wire(error)) => Err(transfer.failed(error).during(what)),
+            Err(Trouble::Longer) => {
+                transfer.give_up();
+                let why = format!("it goes on after the {} bytes that it has", size.unwrap_or_default());
+                Err(DestinationError::new(ErrorKind::Other, what).caused_by(why))
+            }
             Err(Trouble::Here(error)) => {
                 transfer.give_up();
                 Err(DestinationError::new(ErrorKind::Local, what).caused_by(error))
@@ -363,16 +396,26 @@ impl Destination for FtpDestination {
     }
 }
 
+/// What became of an upload.
+enum Sent {
+    Whole,
+    /// Before a byte moved.
+    Refused(Reply),
+}
+
 /// Why a download ended before its end.
 enum Trouble {
     Wire(io::Error),
     Here(io::Error),
+    /// It goes on after the size that the server gave.
+    Longer,
 }
 
 /// Hands on what comes; where in the file it ended.
 fn receive(
     transfer: &mut Transfer<'_>,
     offset: u64,
+    size: Option<u64>,
     sink: &mut Sink<'_>,
     interrupt: &Interrupt,
 ) -> Result<u64, Trouble> {
@@ -384,9 +427,11 @@ fn receive(
             Ok(0) => return Ok(reached),
             Ok(count) => {
                 reached += count as u64;
+                if size.is_some_and(|size| reached > size) {
+                    return Err(Trouble::Longer);
+                }
                 sink(&buffer[..count]).map_err(Trouble::Here)?;
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Trouble::Wire(error)),
         }
     }

@@ -3,30 +3,29 @@
 use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rustls::RootCertStore;
-use suppaftp::types::{Features, FileType};
-use suppaftp::{FtpError, FtpResult, Mode, RustlsFtpStream, TransferStream};
+use suppaftp::types::{FileType, Response};
+use suppaftp::{FtpError, FtpResult, Mode, Status, TransferStream};
 
-use super::connect::{Failure, introduce};
+use super::connect::{Failure, Ftp, introduce};
 use super::errors::{Reply, Wire};
-use super::sockets::{Sockets, complete, limit};
-use super::tls::{self, Tls, Version};
+use super::line::{Channel, GRACE};
+use super::sockets::Sockets;
+use super::tls::{self, Version};
 use crate::config::settings::{FtpSecurity, FtpSettings};
 use crate::destination::{DestinationError, ErrorKind, Timeouts};
+use crate::interrupt::Interrupt;
 use crate::text;
 use crate::text::Text;
 
-/// The answer to a transfer that was given up is waited for this long at most.
-const GRACE: Duration = Duration::from_secs(3);
-
 /// A logged-in connection; what it says when it fails ends it, unless the server merely refused something.
 pub(super) struct Session {
-    ftp: RustlsFtpStream,
+    ftp: Ftp,
     sockets: Arc<Sockets>,
-    limit: Duration,
-    features: Features,
+    /// What the server names in answer to `FEAT` (RFC 2389), and what it says of it.
+    features: Vec<(String, String)>,
     /// The version of TLS, if any.
     version: Option<Version>,
     /// Transfers towards the server so far.
@@ -45,14 +44,21 @@ impl Session {
     pub(super) fn open(
         settings: &FtpSettings,
         timeouts: Timeouts,
+        interrupt: &Interrupt,
         roots: &RootCertStore,
         version: &mut Version,
     ) -> Result<Self, DestinationError> {
-        let introduced = match introduce(settings, timeouts, roots, *version) {
+        let introduced = match introduce(settings, timeouts, interrupt, roots, *version) {
             Err(Failure::Wire(wire)) if *version == Version::Tls12 && tls::wants_newer(&wire) => {
                 tracing::debug!("`{}` takes no TLS 1.2, trying 1.3", settings.host);
-                *version = Version::Tls13;
-                introduce(settings, timeouts, roots, *version)
+                match introduce(settings, timeouts, interrupt, roots, Version::Tls13) {
+                    // It was the ciphers, then.
+                    Err(Failure::Wire(Wire::Tls(_))) if tls::wants_other_ciphers(&wire) => Err(Failure::Wire(wire)),
+                    introduced => {
+                        *version = Version::Tls13;
+                        introduced
+                    }
+                }
             }
             introduced => introduced,
         };
@@ -60,8 +66,7 @@ impl Session {
         let mut session = Session {
             ftp,
             sockets,
-            limit: timeouts.connect,
-            features: Features::new(),
+            features: Vec::new(),
             version: (settings.security != FtpSecurity::None).then_some(*version),
             uploads: 0,
             extended: false,
@@ -69,15 +74,8 @@ impl Session {
         };
         session.log_in(settings)?;
         session.prepare().map_err(|wire| wire.during(format!("failed to prepare `{}`", settings.location())))?;
-        let limited = session.set_limit(timeouts.stall);
-        limited.map_err(|error| Wire::Broken(error).during("failed to set the timeout of a connection"))?;
+        session.sockets.pace.set_limit(timeouts.stall);
         Ok(session)
-    }
-
-    /// How long the control connection may be silent from now on.
-    fn set_limit(&mut self, silence: Duration) -> io::Result<()> {
-        self.limit = silence;
-        limit(&self.sockets.control, silence)
     }
 
     fn log_in(&mut self, settings: &FtpSettings) -> Result<(), DestinationError> {
@@ -96,7 +94,7 @@ impl Session {
 
     /// Everything that must be so before files move.
     fn prepare(&mut self) -> Result<(), Wire> {
-        self.features = self.optional(RustlsFtpStream::feat)?.unwrap_or_default();
+        self.features = self.optional(features)?.unwrap_or_default();
         // RFC 2640; some servers do so unasked and say that they do not know it.
         self.optional(|ftp| ftp.opts("UTF8", Some("ON")))?;
         // Otherwise line ends would be rewritten.
@@ -111,16 +109,16 @@ impl Session {
         self.ftp.set_mode(if extended { Mode::ExtendedPassive } else { Mode::Passive });
     }
 
-    /// Whether the server named this feature (RFC 2389).
+    /// Whether the server named this feature.
     pub(super) fn offers(&self, feature: &str) -> bool {
-        self.features.keys().any(|offered| offered.eq_ignore_ascii_case(feature))
+        self.features.iter().any(|(offered, _)| offered.eq_ignore_ascii_case(feature))
     }
 
     /// Whether the server named `REST STREAM` (RFC 3659).
     pub(super) fn restarts(&self) -> bool {
-        let stream =
-            |value: &Option<String>| value.as_deref().is_some_and(|value| value.eq_ignore_ascii_case("STREAM"));
-        self.features.iter().any(|(name, value)| name.eq_ignore_ascii_case("REST") && stream(value))
+        let named =
+            |(name, of): &(String, String)| name.eq_ignore_ascii_case("REST") && of.eq_ignore_ascii_case("STREAM");
+        self.features.iter().any(named)
     }
 
     /// Whether the connection was given up.
@@ -134,37 +132,45 @@ impl Session {
     }
 
     /// Sends one command and awaits its answer.
-    pub(super) fn ask<T>(&mut self, ask: impl FnOnce(&mut RustlsFtpStream) -> FtpResult<T>) -> Result<T, Wire> {
-        match complete(ask(&mut self.ftp), &self.sockets.control) {
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                let wire = Wire::of(error, self.limit);
-                if wire.is_the_end() {
-                    self.hang_up();
-                }
-                Err(wire)
+    pub(super) fn ask<T>(&mut self, ask: impl FnOnce(&mut Ftp) -> FtpResult<T>) -> Result<T, Wire> {
+        self.sockets.pace.restart();
+        ask(&mut self.ftp).map_err(|error| {
+            let wire = Wire::of(error, self.sockets.pace.limit());
+            if wire.is_the_end() {
+                self.hang_up();
             }
-        }
+            wire
+        })
     }
 
-    /// The same of a command that a server need not know, or answers in a form of its own.
-    fn optional<T>(&mut self, ask: impl FnOnce(&mut RustlsFtpStream) -> FtpResult<T>) -> Result<Option<T>, Wire> {
-        let understood = |result: FtpResult<T>| match result {
+    /// The same of a command that a server need not know, may refuse for any reason, or answer in a form of its own; only 421
+    /// ends a session (RFC 959, 4.2.1).
+    pub(super) fn optional<T>(&mut self, ask: impl FnOnce(&mut Ftp) -> FtpResult<T>) -> Result<Option<T>, Wire> {
+        let understood = |ftp: &mut Ftp| match ask(ftp) {
             Err(FtpError::BadResponse) => Ok(None),
             result => result.map(Some),
         };
-        let control = Arc::clone(&self.sockets);
-        match self.ask(|ftp| understood(complete(ask(ftp), &control.control))) {
-            Err(Wire::Refused(reply)) if reply.code >= 500 => Ok(None),
+        match self.ask(understood) {
+            Err(Wire::Refused(reply)) if reply.code != 421 => Ok(None),
             answer => answer,
         }
     }
 
+    /// Bytes of a file (RFC 3659, 4), where the server tells.
+    pub(super) fn size(&mut self, path: &str) -> Result<Option<u64>, Wire> {
+        Ok(self.optional(|ftp| ftp.size(path))?.map(|size| size as u64))
+    }
+
+    /// When a file was written (RFC 3659, 3), where the server tells.
+    pub(super) fn modified(&mut self, path: &str) -> Result<Option<DateTime<Utc>>, Wire> {
+        Ok(self.optional(|ftp| ftp.mdtm(path))?.map(|time| time.and_utc()))
+    }
+
     /// Opens a second connection for a command, from `offset` where it moves a file.
     pub(super) fn transfer(&mut self, command: &str, offset: u64) -> Result<Transfer<'_>, Wire> {
-        let start = |ftp: &mut RustlsFtpStream| {
+        let start = |ftp: &mut Ftp| {
             ftp.resume_transfer(usize::try_from(offset).unwrap_or(usize::MAX))?;
-            ftp.custom_data_command(command, &[suppaftp::Status::AboutToSend, suppaftp::Status::AlreadyOpen])
+            ftp.custom_data_command(command, &[Status::AboutToSend, Status::AlreadyOpen])
         };
         let opened = match self.ask(start) {
             // 522: not for this family of addresses (RFC 2428).
@@ -178,10 +184,15 @@ impl Session {
         Ok(Transfer { stream, session: self })
     }
 
-    fn verdict(&mut self, stream: TransferStream<Tls>) -> Result<(), Wire> {
+    fn verdict(&mut self, stream: TransferStream<Channel>) -> Result<(), Wire> {
         // A second handle would keep it open, and the server waiting for its end.
         self.sockets.data().take();
         self.ask(|_| stream.finish())
+    }
+
+    /// What the server said last.
+    pub(super) fn heard(&self) -> String {
+        self.sockets.pace.heard()
     }
 
     /// Ends the connection without ceremony, so that whatever is dropped later does not wait for a server that is silent.
@@ -203,7 +214,7 @@ impl Drop for Session {
 
 /// A second connection while it moves bytes.
 pub(super) struct Transfer<'a> {
-    stream: TransferStream<Tls>,
+    stream: TransferStream<Channel>,
     session: &'a mut Session,
 }
 
@@ -228,7 +239,7 @@ impl Transfer<'_> {
 
     /// Why bytes would not move: the server's reply says it better than the socket, if one comes.
     pub(super) fn failed(self, error: io::Error) -> Wire {
-        let wire = Wire::of_io(error, self.session.limit);
+        let wire = Wire::of_io(error, self.session.sockets.pace.limit());
         if !matches!(wire, Wire::Broken(_)) {
             self.session.hang_up();
             return wire;
@@ -242,16 +253,32 @@ impl Transfer<'_> {
     /// Gives up what was on its way; a server that is slow to notice, or hangs up for that, loses the connection.
     pub(super) fn give_up(self) {
         let Transfer { stream, session } = self;
-        let usual = session.limit;
-        let goes_on = session.set_limit(GRACE.min(usual)).is_ok()
-            // It has the right to call the transfer complete or cut: both end it.
-            && matches!(session.verdict(stream), Ok(()) | Err(Wire::Refused(_)))
-            && session.ask(RustlsFtpStream::noop).is_ok()
-            && session.set_limit(usual).is_ok();
+        let pace = Arc::clone(&session.sockets.pace);
+        let usual = pace.limit();
+        pace.set_limit(GRACE.min(usual));
+        // It has the right to call the transfer complete or cut: both end it.
+        let goes_on =
+            matches!(session.verdict(stream), Ok(()) | Err(Wire::Refused(_))) && session.ask(Ftp::noop).is_ok();
+        pace.set_limit(usual);
         if !goes_on {
             session.hang_up();
         }
     }
+}
+
+/// Asks for the features. The crate's own request waits for a second line where there is only one (`211 no features`).
+fn features(ftp: &mut Ftp) -> FtpResult<Vec<(String, String)>> {
+    match ftp.custom_command("FEAT", &[]) {
+        Err(FtpError::UnexpectedResponse(response)) if response.status == Status::System => Ok(named(&response)),
+        answer => answer.map(|_| Vec::new()),
+    }
+}
+
+/// The lines between the first and the last of the answer, each with a blank before it.
+fn named(response: &Response) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(&response.body);
+    let lines = text.lines().filter_map(|line| line.strip_prefix(' ')).map(str::trim);
+    lines.map(|line| line.split_once(' ').unwrap_or((line, ""))).map(|(name, of)| (name.into(), of.into())).collect()
 }
 
 fn login_hint(reply: &Reply, security: FtpSecurity) -> Text {

@@ -3,12 +3,15 @@
 
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::{AlertDescription, ClientConfig, RootCertStore};
-use suppaftp::{FtpResult, RustlsConnector, TlsConnector};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore};
+use rustls_pki_types::ServerName;
+use suppaftp::{FtpError, FtpResult, TlsConnector};
 
 use super::errors::Wire;
+use super::line::{Channel, Line, Pace, Purpose};
 use crate::destination::{DestinationError, ErrorKind};
 use crate::error::hint_of;
 use crate::http::Trouble;
@@ -53,14 +56,15 @@ pub(super) fn authorities(ca_file: Option<&Path>) -> Result<RootCertStore, Desti
     Ok(roots)
 }
 
-/// TLS over a socket.
-pub(super) type Tls = <RustlsConnector as TlsConnector>::Stream;
-
-/// Makes TLS of sockets, for one session: what it agreed on is not shared with another.
+/// Makes connections of sockets, for one session: what it agreed on is not shared with another. The first one is the control
+/// connection.
 pub(super) struct Connector {
-    inner: RustlsConnector,
+    /// `None` where nothing is encrypted.
+    config: Option<Arc<ClientConfig>>,
+    pace: Arc<Pace>,
     /// The socket to use in place of the first one that is offered.
     dialled: Mutex<Option<TcpStream>>,
+    is_first: AtomicBool,
 }
 
 impl std::fmt::Debug for Connector {
@@ -70,7 +74,11 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub(super) fn new(roots: &RootCertStore, version: Version) -> Result<Self, rustls::Error> {
+    pub(super) fn plain(pace: &Arc<Pace>) -> Self {
+        Connector { config: None, pace: Arc::clone(pace), dialled: Mutex::default(), is_first: AtomicBool::new(true) }
+    }
+
+    pub(super) fn tls(roots: &RootCertStore, version: Version, pace: &Arc<Pace>) -> Result<Self, rustls::Error> {
         let version = match version {
             Version::Tls12 => &rustls::version::TLS12,
             Version::Tls13 => &rustls::version::TLS13,
@@ -80,7 +88,7 @@ impl Connector {
             .with_protocol_versions(&[version])?
             .with_root_certificates(roots.clone())
             .with_no_client_auth();
-        Ok(Connector { inner: RustlsConnector::from(Arc::new(config)), dialled: Mutex::default() })
+        Ok(Connector { config: Some(Arc::new(config)), ..Connector::plain(pace) })
     }
 
     /// Speaks over this socket first, whatever the crate offers.
@@ -90,17 +98,35 @@ impl Connector {
 }
 
 impl TlsConnector for Connector {
-    type Stream = Tls;
+    type Stream = Channel;
 
-    fn connect(&self, domain: &str, stream: TcpStream) -> FtpResult<Self::Stream> {
+    fn connect(&self, domain: &str, stream: TcpStream) -> FtpResult<Channel> {
         let dialled = self.dialled.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.inner.connect(domain, dialled.unwrap_or(stream))
+        let line = Line::new(dialled.unwrap_or(stream), &self.pace);
+        let is_first = self.is_first.swap(false, Ordering::Relaxed);
+        let purpose = if is_first { Purpose::Control } else { Purpose::Data };
+        let Some(config) = &self.config else { return Ok(Channel::plain(line, purpose)) };
+        let unusable = |error: &dyn std::fmt::Display| FtpError::SecureError(error.to_string());
+        let name = ServerName::try_from(domain.to_owned()).map_err(|error| unusable(&error))?;
+        let connection = ClientConnection::new(Arc::clone(config), name).map_err(|error| unusable(&error))?;
+        Ok(Channel::tls(connection, line, purpose))
     }
 }
 
-/// Whether the server takes no TLS as old as 1.2.
+/// Whether the server may take TLS 1.3 where it refused 1.2: as too old, or for want of a cipher that both know.
 pub(super) fn wants_newer(wire: &Wire) -> bool {
     matches!(wire, Wire::Tls(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)))
+        || wants_other_ciphers(wire)
+}
+
+/// Whether server and program found no cipher that both know.
+pub(super) fn wants_other_ciphers(wire: &Wire) -> bool {
+    matches!(wire, Wire::Tls(error) if lacks_ciphers(error))
+}
+
+fn lacks_ciphers(error: &rustls::Error) -> bool {
+    use AlertDescription::{HandshakeFailure, InsufficientSecurity};
+    matches!(error, rustls::Error::AlertReceived(HandshakeFailure | InsufficientSecurity))
 }
 
 /// A failed handshake, with the setting that may be wrong.
@@ -111,6 +137,10 @@ pub(super) fn failed(error: &rustls::Error, server: &str, implicit: bool) -> Des
         _ => ErrorKind::Other,
     };
     let hint = trouble.certificate_hint("host", "ca_file").unwrap_or_else(|| match implicit {
+        _ if lacks_ciphers(error) => text!(
+            "the server knows only ciphers that are no longer considered safe: allow ECDHE with AES-GCM or ChaCha20 there (vsftpd: `ssl_ciphers=HIGH`, ProFTPD: `TLSCipherSuite DEFAULT`), or TLS 1.3"
+                / "le serveur ne connaît que des chiffrements qui ne passent plus pour sûrs : autorisez-y ECDHE avec AES-GCM ou ChaCha20 (vsftpd : `ssl_ciphers=HIGH`, ProFTPD : `TLSCipherSuite DEFAULT`), ou TLS 1.3"
+        ),
         true => text!(
             "check `port`; on port 21 TLS begins later: leave out `implicit`"
                 / "vérifiez `port` ; sur le port 21, TLS commence plus tard : retirez `implicit`"

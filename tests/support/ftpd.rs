@@ -1,16 +1,17 @@
-//! `vsftpd` with its own configuration, port, passive ports and directories: explicit TLS, implicit TLS, or in clear.
+//! `vsftpd`, ProFTPD or pure-ftpd with its own configuration, port, passive ports and directories: explicit TLS, implicit TLS,
+//! or unencrypted.
 //!
 //! The account is `archtest`, which sees the server's directory as `/`. TLS sessions must be resumed by data connections
-//! (`require_ssl_reuse`). The files lie on this disk: tests look at them.
+//! (`require_ssl_reuse`, ProFTPD's default). The files lie on this disk: tests look at them.
 //!
 //! ```ignore
-//! let server = Vsftpd::start(Mode::Explicit, None);           // Need::Vsftpd
+//! let server = Ftpd::start(VSFTPD, Mode::Explicit, None);     // Need::Vsftpd
 //! let proxy = server.proxy();                                 // data connections pass through it, too
 //! fs::write(dir.join("ca.pem"), server.ca().pem())?;
 //! ```
 
 use std::fs::{self, DirBuilder};
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::accounts;
-use super::harness::{find_program, run};
+use super::harness::{find_program, run, unpacked_server};
 use super::proxy::Proxy;
 use super::sshd::{descendants, free_port, send};
 use super::tls::{Authority, Leaf};
@@ -36,6 +37,19 @@ pub enum Mode {
     Plain,
 }
 
+/// Which server, and lines for its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    Vsftpd(&'static str),
+    /// In Debian's form: it refuses to overwrite and to go on with a file.
+    ProFtpd(&'static str),
+    /// Explicit TLS, with a user of its own (`puredb`); so many files in a listing, in place of 10000.
+    PureFtpd(u32),
+}
+
+/// As it comes.
+pub const VSFTPD: Program = Program::Vsftpd("");
+
 /// How many data connections may be opened at the same time.
 const PASSIVE_PORTS: u16 = 16;
 
@@ -43,7 +57,8 @@ const PASSIVE_PORTS: u16 = 16;
 const PROXIES: u8 = 40;
 
 /// A running server; stopped, with all its sessions, when dropped.
-pub struct Vsftpd {
+pub struct Ftpd {
+    program: Program,
     mode: Mode,
     directory: TempDir,
     ca: Authority,
@@ -56,14 +71,19 @@ pub struct Vsftpd {
     left: Mutex<Vec<Ipv4Addr>>,
 }
 
-impl Vsftpd {
+impl Ftpd {
     /// Starts a server with a good certificate; `small` has so many bytes.
-    pub fn start(mode: Mode, small_bytes: Option<u64>) -> Self {
-        Self::start_with(mode, small_bytes, |ca, names| ca.leaf(names, 2100))
+    pub fn start(program: Program, mode: Mode, small_bytes: Option<u64>) -> Self {
+        Self::start_with(program, mode, small_bytes, |ca, names| ca.leaf(names, 2100))
     }
 
     /// The same with another certificate; the function is given the names that a good one has.
-    pub fn start_with(mode: Mode, small_bytes: Option<u64>, leaf: fn(&Authority, &[&str]) -> Leaf) -> Self {
+    pub fn start_with(
+        program: Program,
+        mode: Mode,
+        small_bytes: Option<u64>,
+        leaf: fn(&Authority, &[&str]) -> Leaf,
+    ) -> Self {
         let ca = Authority::new("archive test CA");
         let block = [fastrand::u8(1..=254), fastrand::u8(..)];
         let addresses: Vec<Ipv4Addr> = (1..=PROXIES).map(|last| Ipv4Addr::new(127, block[0], block[1], last)).collect();
@@ -75,11 +95,15 @@ impl Vsftpd {
         let leaf = leaf(&ca, &names.iter().map(String::as_str).collect::<Vec<_>>());
         let password = accounts::ensure().password;
         let mut temp = tempfile::Builder::new();
-        temp.prefix("vsftpd-").permissions(fs::Permissions::from_mode(0o755));
+        temp.prefix("ftpd-").permissions(fs::Permissions::from_mode(0o755));
         let directory = temp.tempdir_in(accounts::base()).expect("a temp directory");
         fs::write(directory.path().join("ca.pem"), ca.pem()).expect("own directory");
         leaf.write_to(directory.path());
-        let mut server = Vsftpd {
+        if matches!(program, Program::PureFtpd(_)) {
+            add_to_puredb(directory.path(), &password);
+        }
+        let mut server = Ftpd {
+            program,
             mode,
             directory,
             ca,
@@ -192,7 +216,7 @@ impl Vsftpd {
     }
 
     fn run(&mut self) {
-        // The unprivileged half of each session is locked in there.
+        // The unprivileged half of each session of vsftpd is locked in there.
         DirBuilder::new().recursive(true).mode(0o755).create("/var/run/vsftpd/empty").expect("root may");
         // A port that was free a moment ago may be gone: then with another one.
         for _ in 0..5 {
@@ -200,16 +224,14 @@ impl Vsftpd {
             if self.passive.is_empty() {
                 self.passive = free_ports(PASSIVE_PORTS);
             }
-            let config = self.directory.path().join("config");
-            fs::write(&config, self.config(port)).expect("own directory");
-            let mut child = Command::new(find_program("vsftpd").expect("the case names Need::Vsftpd"))
-                .arg(&config)
+            let mut child = self
+                .command(port)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
-                .expect("vsftpd starts");
-            let answers = wait::some("vsftpd to answer or to end", || {
+                .expect("the server starts");
+            let answers = wait::some("the server to answer or to end", || {
                 if child.try_wait().expect("ours").is_some() {
                     return Some(false);
                 }
@@ -220,10 +242,45 @@ impl Vsftpd {
                 return;
             }
         }
-        panic!("vsftpd does not start:\n{}", self.log());
+        panic!("{:?} does not start:\n{}", self.program, self.log());
     }
 
-    fn config(&self, port: u16) -> String {
+    fn command(&self, port: u16) -> Command {
+        let config = self.directory.path().join("config");
+        let unpacked = |name| unpacked_server(name).expect("the case names Need::Unpacked");
+        match self.program {
+            Program::Vsftpd(lines) => {
+                fs::write(&config, format!("{}{lines}", self.for_vsftpd(port))).expect("own directory");
+                let mut command = Command::new(find_program("vsftpd").expect("the case names Need::Vsftpd"));
+                command.arg(&config);
+                command
+            }
+            Program::ProFtpd(lines) => {
+                let program = unpacked("proftpd");
+                let modules = program.with_file_name("../lib/proftpd");
+                let text = format!("ModulePath {}\n{}{lines}", modules.display(), self.for_proftpd(port));
+                fs::write(&config, text).expect("own directory");
+                let mut command = Command::new(program);
+                command.arg("-n").arg("-c").arg(&config);
+                command
+            }
+            Program::PureFtpd(listed) => {
+                let at = |name: &str| self.directory.path().join(name).display().to_string();
+                let (first, last) = (self.passive[0], self.passive[self.passive.len() - 1]);
+                let mut command = Command::new(unpacked("pure-ftpd"));
+                command.args(["-S", &format!("127.0.0.1,{port}"), "-p", &format!("{first}:{last}")]);
+                // Chroot for all, no anonymous, no names of hosts; the umask; a listing of so many files, eight levels deep.
+                command.args(["-A", "-E", "-H", "-u", "1", "-U", "137:027"]);
+                command.args(["-L", &format!("{listed}:8"), "-l", &format!("puredb:{}", at("users.pdb"))]);
+                if self.mode == Mode::Explicit {
+                    command.args(["-Y", "2", "-2", &at("both.pem")]);
+                }
+                command
+            }
+        }
+    }
+
+    fn for_vsftpd(&self, port: u16) -> String {
         let at = |name: &str| self.directory.path().join(name).display().to_string();
         let (first, last) = (self.passive[0], self.passive[self.passive.len() - 1]);
         let mut text = format!(
@@ -247,9 +304,37 @@ impl Vsftpd {
         }
         text
     }
+
+    fn for_proftpd(&self, port: u16) -> String {
+        let at = |name: &str| self.directory.path().join(name).display().to_string();
+        let (first, last) = (self.passive[0], self.passive[self.passive.len() - 1]);
+        let mut text = format!(
+            "LoadModule mod_tls.c\nServerType standalone\nDefaultServer on\nDefaultAddress 127.0.0.1\nSocketBindTight on\n\
+             UseIPv6 off\nUseReverseDNS off\nPort {port}\nPassivePorts {first} {last}\nUser nobody\nGroup nogroup\n\
+             PidFile {pid}\nScoreboardFile {board}\nDelayEngine off\nSystemLog {log}\nExtendedLog {log} ALL\nTransferLog none\n\
+             WtmpLog off\nAuthOrder mod_auth_unix.c\nDefaultRoot {root}\nRequireValidShell off\nUmask 027\n",
+            pid = at("pid"),
+            board = at("scoreboard"),
+            log = at("log"),
+            root = at("root"),
+        );
+        if self.mode != Mode::Plain {
+            // Its key is on a curve.
+            text.push_str(&format!(
+                "TLSEngine on\nTLSRequired on\nTLSLog {}\nTLSECCertificateFile {}\nTLSECCertificateKeyFile {}\n",
+                at("log"),
+                at("cert.pem"),
+                at("key.pem"),
+            ));
+        }
+        if self.mode == Mode::Implicit {
+            text.push_str("TLSOptions UseImplicitSSL\n");
+        }
+        text
+    }
 }
 
-impl Drop for Vsftpd {
+impl Drop for Ftpd {
     fn drop(&mut self) {
         self.stop();
         if let Some(path) = &self.mount {
@@ -259,6 +344,26 @@ impl Drop for Vsftpd {
     }
 }
 
+/// pure-ftpd has users of its own, and wants certificate and key in one file.
+fn add_to_puredb(directory: &Path, password: &str) {
+    let at = |name: &str| directory.join(name);
+    let both = [fs::read(at("cert.pem")), fs::read(at("key.pem"))].map(|read| read.expect("just written")).concat();
+    fs::write(at("both.pem"), both).expect("own directory");
+    fs::set_permissions(at("both.pem"), fs::Permissions::from_mode(0o600)).expect("own file");
+    let program = unpacked_server("pure-ftpd").expect("the case names Need::Unpacked").with_file_name("../bin/pure-pw");
+    let ids = ["-u", "-g"].map(|which| accounts::id(which, accounts::SHELL).to_string());
+    let mut child = Command::new(program)
+        .args(["useradd", accounts::SHELL, "-u", &ids[0], "-g", &ids[1], "-m"])
+        .args(["-d", &at("root").display().to_string(), "-f", &at("users").display().to_string()])
+        .args(["-F", &at("users.pdb").display().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("pure-pw starts");
+    write!(child.stdin.take().expect("piped"), "{password}\n{password}\n").expect("pure-pw reads");
+    assert!(child.wait().expect("ours").success(), "pure-pw failed");
+}
+
 /// With implicit TLS the server waits for the client to speak first: that it is listening has to be enough.
 fn answers(port: u16, mode: Mode) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
@@ -266,7 +371,7 @@ fn answers(port: u16, mode: Mode) -> bool {
     mode == Mode::Implicit
         || (stream.set_read_timeout(Some(Duration::from_secs(5))).is_ok()
             && stream.read_exact(&mut greeting).is_ok()
-            && &greeting == b"220 ")
+            && greeting.starts_with(b"220"))
 }
 
 /// Ports side by side, all free now, below those that the system gives to clients.
