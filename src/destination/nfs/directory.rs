@@ -6,6 +6,7 @@ use super::entry_of;
 use super::errors::{Who, Wire};
 use super::session::Session;
 use crate::config::settings::NfsSettings;
+use crate::destination::limits::Listing;
 use crate::destination::{DestinationError, Entry, ErrorKind};
 use crate::text;
 
@@ -13,6 +14,8 @@ use crate::text;
 const MODE: u32 = 0o750;
 /// One page of a listing.
 const PAGE_BYTES: u32 = 64 << 10;
+/// An entry on the line, its name left out: numbers, attributes and a handle.
+const ENTRY_BYTES: usize = 128;
 /// How often a listing that the server lost track of is begun again.
 const LIST_ATTEMPTS: u32 = 3;
 
@@ -91,17 +94,18 @@ pub(super) fn list(session: &mut Session, directory: &nfs_fh3, what: &str) -> Re
 }
 
 fn pages(session: &mut Session, directory: &nfs_fh3) -> Result<Vec<Entry>, Wire> {
-    let mut entries = Vec::new();
+    let mut listing = Listing::new();
     let (mut cookie, mut cookieverf) = (0, cookieverf3::default());
     loop {
         let arguments =
             READDIRPLUS3args { dir: directory.clone(), cookie, cookieverf, dircount: PAGE_BYTES, maxcount: PAGE_BYTES };
         let page = session.page(&arguments)?;
         cookieverf = page.cookieverf;
-        let is_empty = page.reply.entries.is_empty();
         for found in page.reply.entries.into_inner() {
+            session.patience.check().map_err(|stop| Wire::Rpc(stop.into()))?;
             cookie = found.cookie;
             let raw = found.name.as_ref();
+            listing.received(raw.len() + ENTRY_BYTES).map_err(Wire::Endless)?;
             if raw == b"." || raw == b".." {
                 continue;
             }
@@ -115,13 +119,13 @@ fn pages(session: &mut Session, directory: &nfs_fh3) -> Result<Vec<Entry>, Wire>
                     None => continue,
                 },
             };
-            entries.push(entry_of(name, &attributes));
+            listing.push(entry_of(name, &attributes)).map_err(Wire::Endless)?;
         }
         if page.reply.eof {
-            return Ok(entries);
+            return Ok(listing.finish());
         }
-        if is_empty {
-            // Neither an entry nor the end: the listing would be incomplete, or never end.
+        if cookie == arguments.cookie {
+            // Nothing new, nor the end: the listing would be incomplete, or never end.
             return Err(Wire::Status(nfsstat3::NFS3ERR_BAD_COOKIE));
         }
     }

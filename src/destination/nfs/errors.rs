@@ -8,7 +8,8 @@ use nfs3_client::nfs3_types::nfs3::{Nfs3Result, nfsstat3};
 
 use super::socket::Stalled;
 use crate::destination::{DestinationError, ErrorKind};
-use crate::interrupt::Interrupted;
+use crate::error::Hinted as _;
+use crate::interrupt::{Interrupted, is_time_limit};
 use crate::text;
 use crate::text::Text;
 
@@ -19,6 +20,8 @@ pub(super) enum Wire {
     Status(nfsstat3),
     /// The way there, or a request that the server's RPC layer refused.
     Rpc(RpcError),
+    /// A listing without an end.
+    Endless(DestinationError),
 }
 
 /// The two layers of an answer as one.
@@ -50,6 +53,7 @@ impl Wire {
                 }
                 _ => ErrorKind::Other,
             },
+            Wire::Endless(error) => error.kind,
             Wire::Rpc(RpcError::Io(error)) if is_interrupted(error) => ErrorKind::Local,
             Wire::Rpc(RpcError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => ErrorKind::Other,
             Wire::Rpc(RpcError::Io(_)) => ErrorKind::Unreachable,
@@ -65,11 +69,11 @@ impl Wire {
         let error = DestinationError::new(kind, what);
         let hint = self.hint(who);
         let error = match self {
-            Wire::Rpc(RpcError::Io(io)) if is_interrupted(&io) => error.caused_by(Interrupted),
             Wire::Rpc(RpcError::Io(io)) if io.get_ref().is_some_and(|inner| inner.is::<Stalled>()) => {
                 error.caused_by(io.to_string())
             }
             Wire::Rpc(RpcError::Io(io)) => error.caused_by(io),
+            Wire::Endless(why) => error.caused_by(why),
             other => error.caused_by(other),
         };
         match hint {
@@ -79,6 +83,9 @@ impl Wire {
     }
 
     fn hint(&self, who: Who) -> Option<Text> {
+        if let Wire::Endless(error) = self {
+            return error.hint();
+        }
         match self.kind() {
             ErrorKind::Unreachable => Some(text!(
                 "check that the server is up, and that the network and its firewall let the connection through"
@@ -133,6 +140,7 @@ impl fmt::Display for Wire {
                 None => write!(f, "the server answered {status}"),
             },
             Wire::Rpc(RpcError::Io(error)) => error.fmt(f),
+            Wire::Endless(error) => error.fmt(f),
             Wire::Rpc(error) => write!(f, "the server's RPC layer answered `{error}`"),
         }
     }
@@ -141,7 +149,7 @@ impl fmt::Display for Wire {
 impl std::error::Error for Wire {}
 
 fn is_interrupted(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Interrupted>())
+    is_time_limit(error) || error.get_ref().is_some_and(|inner| inner.is::<Interrupted>())
 }
 
 /// The status in the words of the C library, which technicians know.

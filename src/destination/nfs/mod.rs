@@ -4,7 +4,7 @@
 //! Nobody proves anything here: the server believes the user number that it is told (AUTH_SYS), and nothing is encrypted.
 //!
 //! - `session` finds and mounts the export, and has the requests as plain functions; `directory` makes and lists.
-//! - `socket` is the connection below the client: patience, signals, limits. `transfer` moves bytes.
+//! - `socket` is the connection below the client: stalls, signals, limits; `lengths` looks over what comes. `transfer` moves bytes.
 
 use chrono::{DateTime, Utc};
 use nfs3_client::nfs3_types::nfs3::{FSF3_LINK, fattr3, ftype3, nfs_fh3, nfsstat3};
@@ -20,6 +20,7 @@ use crate::interrupt::Interrupt;
 
 mod directory;
 mod errors;
+mod lengths;
 mod session;
 mod socket;
 mod transfer;
@@ -267,6 +268,7 @@ fn is_unsupported(wire: &Wire) -> bool {
                 | nfsstat3::NFS3ERR_BADTYPE
         ),
         Wire::Rpc(error) => matches!(error, RpcError::ProcUnavail),
+        Wire::Endless(_) => false,
     }
 }
 

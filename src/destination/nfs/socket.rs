@@ -1,8 +1,8 @@
 //! The TCP connection below the client: patience, signals, and a limit on what a server may send.
 //!
 //! The client itself waits for ever, takes an answer of up to 2 GiB into memory and refuses one that comes in several fragments
-//! (RFC 5531 §11). So bytes pass through here: each wait ends when nothing moved for too long or a signal came, and answers are
-//! put together and measured before the client sees them.
+//! (RFC 5531 §11). So bytes pass through here: each wait ends when hardly anything moved for too long or a signal came, and answers
+//! are put together and looked over before the client sees them.
 
 use std::fmt;
 use std::io;
@@ -10,14 +10,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nfs3_client::io::{AsyncRead, AsyncWrite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::interrupt::{Interrupt, Interrupted};
+use super::lengths::Asked;
+use crate::destination::limits::StallTimer;
+use crate::interrupt::Interrupt;
 
 /// The longest sleep between two looks at the interrupt.
 const SLICE: Duration = Duration::from_millis(250);
@@ -25,6 +27,8 @@ const SLICE: Duration = Duration::from_millis(250);
 const GRACE: Duration = Duration::from_secs(3);
 /// The longest answer: a block of [`super::transfer::BLOCK_BYTES`], or a page of a listing, and what goes with it.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// So much room is made for an answer at a time.
+const PIECE_BYTES: usize = 256 << 10;
 /// Of a fragment's header: it is the last of its answer.
 const LAST_FRAGMENT: u32 = 1 << 31;
 /// The ports that only root may connect from, those left out that services listen on.
@@ -68,19 +72,19 @@ impl Patience {
         self.interrupt.check()
     }
 
-    /// Waits for one step of an exchange.
-    async fn wait<T>(&self, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    /// Waits for one step of an exchange, which moves so many bytes.
+    async fn wait(&self, timer: &mut StallTimer, step: impl Future<Output = io::Result<usize>>) -> io::Result<usize> {
         let mut step = pin!(step);
-        let (begun, limit) = (Instant::now(), self.limit());
+        let limit = self.limit();
         loop {
-            let slice = SLICE.min(limit.saturating_sub(begun.elapsed())).max(Duration::from_millis(1));
-            if let Ok(result) = timeout(slice, step.as_mut()).await {
+            if let Ok(result) = timeout(SLICE.min(timer.left()), step.as_mut()).await {
+                timer.moved(result.as_ref().map_or(0, |count| *count as u64));
                 return result;
             }
-            if self.interrupt.check().is_err() && begun.elapsed() >= GRACE {
-                return Err(io::Error::other(Interrupted));
+            if limit.saturating_sub(timer.left()) >= GRACE.min(limit) {
+                self.interrupt.check()?;
             }
-            if begun.elapsed() >= limit {
+            if timer.is_stalled() {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, Stalled(limit)));
             }
         }
@@ -91,6 +95,9 @@ impl Patience {
 pub(super) struct Socket {
     stream: TcpStream,
     patience: Patience,
+    /// What was asked last, and how long the line has stood still since.
+    asked: Option<Asked>,
+    timer: StallTimer,
     /// One answer as a single fragment, and how much of it the client has taken.
     answer: Vec<u8>,
     taken: usize,
@@ -109,7 +116,16 @@ impl Socket {
                     // Small requests must not wait for the acknowledgement of earlier ones.
                     let _ = stream.set_nodelay(true);
                     let patience = patience.clone();
-                    return Ok(Socket { stream, patience, answer: Vec::new(), taken: 0, gone: false });
+                    let timer = StallTimer::new(limit);
+                    return Ok(Socket {
+                        stream,
+                        patience,
+                        asked: None,
+                        timer,
+                        answer: Vec::new(),
+                        taken: 0,
+                        gone: false,
+                    });
                 }
                 Ok(Err(error)) => last = io::Error::new(error.kind(), format!("`{address}`: {error}")),
                 Err(_) => {
@@ -123,7 +139,7 @@ impl Socket {
 
     async fn fill(&mut self, mut buffer: &mut [u8]) -> io::Result<()> {
         while !buffer.is_empty() {
-            let count = self.patience.wait(self.stream.read(buffer)).await?;
+            let count = self.patience.wait(&mut self.timer, self.stream.read(buffer)).await?;
             if count == 0 {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
             }
@@ -135,6 +151,7 @@ impl Socket {
     /// Receives one answer, however many fragments it comes in.
     async fn receive(&mut self) -> io::Result<()> {
         let mut answer = vec![0; 4];
+        self.timer = StallTimer::new(self.patience.limit());
         loop {
             let mut header = [0; 4];
             self.fill(&mut header).await?;
@@ -144,11 +161,19 @@ impl Socket {
                 let message = format!("the server announced an answer of {} bytes", held + more);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
-            answer.resize(held + more, 0);
-            self.fill(&mut answer[held..]).await?;
+            // Not before it has come: a length costs the server nothing.
+            while answer.len() < held + more {
+                let filled = answer.len();
+                answer.resize((held + more).min(filled + PIECE_BYTES), 0);
+                self.fill(&mut answer[filled..]).await?;
+            }
             if header & LAST_FRAGMENT != 0 {
                 break;
             }
+        }
+        if self.asked.is_some_and(|asked| !asked.may_be_answered_by(&answer[4..])) {
+            let message = "the server's answer announces more than it holds";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let length = (answer.len() - 4) as u32;
         answer[..4].copy_from_slice(&(length | LAST_FRAGMENT).to_be_bytes());
@@ -189,7 +214,13 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     async fn async_write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         self.check()?;
-        let written = self.patience.wait(self.stream.write(buffer)).await;
+        // The client hands over a whole message; what the line did not take of it comes again.
+        let whole = (buffer.len() as u32).wrapping_sub(4) | LAST_FRAGMENT;
+        if buffer.first_chunk().is_some_and(|header| u32::from_be_bytes(*header) == whole) {
+            self.asked = Asked::of(buffer);
+            self.timer = StallTimer::new(self.patience.limit());
+        }
+        let written = self.patience.wait(&mut self.timer, self.stream.write(buffer)).await;
         self.guarded(written).await
     }
 }

@@ -133,8 +133,17 @@ impl<IO: AsyncRead + AsyncWrite + Send> Transfer<'_, IO> {
             self.patience.check().map_err(|stop| local((self.what)(), stop))?;
             let arguments = READ3args { file: self.file.clone(), offset: reached, count: self.block_bytes };
             let read = answered(self.client.read(&arguments).await).map_err(|wire| self.failed(wire))?;
-            sink(&read.data).map_err(|error| local((self.what)(), error))?;
+            if read.data.len() > self.block_bytes as usize {
+                let why =
+                    format!("the server sent {} bytes where {} were asked for", read.data.len(), self.block_bytes);
+                return Err(DestinationError::new(ErrorKind::Other, (self.what)()).caused_by(why));
+            }
             reached += read.data.len() as u64;
+            if reached > attributes.size {
+                let why = format!("it goes on after the {} bytes that it has", attributes.size);
+                return Err(DestinationError::new(ErrorKind::Other, (self.what)()).caused_by(why));
+            }
+            sink(&read.data).map_err(|error| local((self.what)(), error))?;
             if read.eof || read.data.is_empty() {
                 break;
             }
