@@ -7,14 +7,18 @@ use std::sync::Arc;
 use futures_core::Stream as _;
 use smb::{
     CreateDisposition, CreateOptions, Directory, FileAccessMask, FileAttributes, FileCreateArgs,
-    FileDirectoryInformation, Resource,
+    FileDirectoryInformation, FileFullDirectoryInformation, QueryDirectoryInfoValue, Resource,
 };
 
 use super::errors::{NOT_A_DIRECTORY, Wire};
 use super::link::Link;
-use super::{entry_of, handle_of};
+use super::{entry_of, handle_of, is_link};
+use crate::destination::limits::Listing;
 use crate::destination::{DestinationError, Entry, ErrorKind};
 use crate::text;
+
+/// An entry on the line, its name left out (MS-FSCC 2.4.17).
+const ENTRY_BYTES: usize = 68;
 
 /// Makes sure that the directory exists; its path from the share's root.
 pub(super) fn ensure(link: &Link, directories: &[String], location: &str) -> Result<String, DestinationError> {
@@ -101,21 +105,86 @@ pub(super) fn list(link: &Link, path: &str) -> Result<Vec<Entry>, Wire> {
             Resource::Directory(directory) => Arc::new(directory),
             _ => return Err(smb::Error::InvalidState("it is no directory".to_owned())),
         };
-        let entries = entries_of(&directory).await;
+        let entries = match entries_of(link, &directory, listed).await {
+            // The library does not know the tag of one of them. Without tags, every reparse point may be a link.
+            Err(Wire::Library(why)) => {
+                tracing::debug!("`{path}`: listed again without tags: {why}");
+                entries_of(link, &directory, listed_without_tag).await
+            }
+            entries => entries,
+        };
         let closed = directory.close().await;
-        entries.and_then(|entries| closed.map(|()| entries))
-    })
+        match entries {
+            Ok(entries) => closed.map(|()| Ok(entries)),
+            Err(wire) => Ok(Err(wire)),
+        }
+    })?
 }
 
-async fn entries_of(directory: &Arc<Directory>) -> smb::Result<Vec<Entry>> {
-    let mut found = Directory::query::<FileDirectoryInformation>(directory, "*").await?;
-    let mut entries = Vec::new();
+async fn entries_of<T>(link: &Link, directory: &Arc<Directory>, entry_of: fn(T) -> Entry) -> Result<Vec<Entry>, Wire>
+where
+    T: QueryDirectoryInfoValue + Unpin,
+{
+    let mut found = Directory::query::<T>(directory, "*").await?;
+    let mut listing = Listing::new();
     while let Some(next) = poll_fn(|context| Pin::new(&mut found).poll_next(context)).await {
-        let next = next?;
-        let name = next.file_name.to_string();
-        if name != "." && name != ".." {
-            entries.push(entry_of(name, next.end_of_file, &next.file_attributes, next.last_write_time.since_epoch()));
+        link.interrupt().check().map_err(Wire::Interrupted)?;
+        let entry = entry_of(next?);
+        listing.received(ENTRY_BYTES + 2 * entry.name.len()).map_err(Wire::Endless)?;
+        if entry.name != "." && entry.name != ".." {
+            listing.push(entry).map_err(Wire::Endless)?;
         }
     }
-    Ok(entries)
+    Ok(listing.finish())
+}
+
+fn listed(found: FileFullDirectoryInformation) -> Entry {
+    let is_link = found.reparse_tag.is_some_and(is_link);
+    let written = found.last_write_time.since_epoch();
+    entry_of(found.file_name.to_string(), found.end_of_file, &found.file_attributes, is_link, written)
+}
+
+fn listed_without_tag(found: FileDirectoryInformation) -> Entry {
+    let is_link = found.file_attributes.reparse_point();
+    let written = found.last_write_time.since_epoch();
+    entry_of(found.file_name.to_string(), found.end_of_file, &found.file_attributes, is_link, written)
+}
+
+#[cfg(test)]
+mod tests {
+    use smb::ReparseTag;
+
+    use super::*;
+
+    #[test]
+    fn only_what_stands_for_another_name_is_no_file() {
+        // MS-FSCC 2.4.17: with the attribute, the place of `EaSize` holds the tag.
+        let found = |tag: Option<ReparseTag>| FileFullDirectoryInformation {
+            file_index: 0,
+            creation_time: Default::default(),
+            last_access_time: Default::default(),
+            last_write_time: Default::default(),
+            change_time: Default::default(),
+            end_of_file: 7,
+            allocation_size: 0,
+            file_attributes: FileAttributes::new().with_archive(true).with_reparse_point(tag.is_some()),
+            ea_size: tag.is_none().then_some(0),
+            reparse_tag: tag,
+            file_name: "20261120.tgz".into(),
+        };
+        for (tag, is_file) in [
+            (None, true),
+            // Deduplicated, compressed by the system, in the cloud, on a tape.
+            (Some(ReparseTag::Dedup), true),
+            (Some(ReparseTag::WOF), true),
+            (Some(ReparseTag::Cloud6), true),
+            (Some(ReparseTag::HSM), true),
+            (Some(ReparseTag::Symlink), false),
+            (Some(ReparseTag::MountPoint), false),
+            (Some(ReparseTag::LxSymlink), false),
+        ] {
+            let shown = format!("{tag:?}");
+            assert_eq!(listed(found(tag)).is_file, is_file, "{shown}");
+        }
+    }
 }

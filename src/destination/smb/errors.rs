@@ -1,12 +1,13 @@
 //! What the server and the library answer, translated once into what the rest of the program understands.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use crate::destination::{DestinationError, ErrorKind};
-use crate::interrupt::Interrupted;
+use crate::error::Hinted as _;
 use crate::text;
-use crate::text::Text;
+use crate::text::{MAX_LINE_CHARS, Text, quote};
 
 /// Codes of MS-ERREF 2.3.1.
 pub(super) const ACCESS_DENIED: u32 = 0xC000_0022;
@@ -73,8 +74,10 @@ pub(super) enum Wire {
     Status(u32),
     /// Nothing moved for so long.
     Silent(Duration),
-    /// A signal came.
-    Interrupted,
+    /// A signal came, or the time limit of the destination is over.
+    Interrupted(io::Error),
+    /// A listing without an end.
+    Endless(DestinationError),
     /// The library has lost count of how much it may send, and sends nothing any more; another connection can go on.
     Starved,
     /// The connection is gone, for this reason.
@@ -100,7 +103,8 @@ impl Wire {
         match self {
             Wire::Status(status) => known(*status).map_or(ErrorKind::Other, |(kind, _)| kind),
             Wire::Silent(_) | Wire::Starved | Wire::Gone(_) => ErrorKind::Unreachable,
-            Wire::Interrupted => ErrorKind::Local,
+            Wire::Interrupted(_) => ErrorKind::Local,
+            Wire::Endless(error) => error.kind,
             Wire::Unencrypted | Wire::Negotiation(_) | Wire::Library(_) => ErrorKind::Other,
         }
     }
@@ -113,11 +117,15 @@ impl Wire {
     pub(super) fn during(self, what: impl Into<String>) -> DestinationError {
         let kind = self.kind();
         let error = DestinationError::new(kind, what);
-        let error = match self {
-            Wire::Interrupted => error.caused_by(Interrupted),
-            other => error.caused_by(other),
+        let (error, hint) = match self {
+            Wire::Interrupted(stop) => (error.caused_by(stop), None),
+            Wire::Endless(why) => {
+                let hint = why.hint();
+                (error.caused_by(why), hint)
+            }
+            other => (error.caused_by(other), hint_for(kind)),
         };
-        match hint_for(kind) {
+        match hint {
             Some(hint) => error.with_hint(hint),
             None => error,
         }
@@ -145,21 +153,21 @@ impl From<smb::Error> for Wire {
             smb::Error::InvalidArgument(words) if words.starts_with("Async command is not allowed") => {
                 Wire::Gone("the server takes longer than usual".to_owned())
             }
-            other => Wire::Library(other.to_string()),
+            other => Wire::Library(quote(&other.to_string(), MAX_LINE_CHARS)),
         }
     }
 }
 
-impl From<std::io::Error> for Wire {
+impl From<io::Error> for Wire {
     /// Reading and writing give their errors as text only, with the status in it.
-    fn from(error: std::io::Error) -> Self {
+    fn from(error: io::Error) -> Self {
         let words = error.to_string();
         match status_in(&words) {
             Some(status) => Wire::Status(status),
             None if words == smb::Error::ConnectionStopped.to_string() => {
                 Wire::Gone("the connection was lost".to_owned())
             }
-            None => Wire::Library(words),
+            None => Wire::Library(quote(&words, MAX_LINE_CHARS)),
         }
     }
 }
@@ -179,7 +187,8 @@ impl fmt::Display for Wire {
                 None => write!(f, "the server answered NTSTATUS 0x{status:08X}"),
             },
             Wire::Silent(limit) => write!(f, "no byte moved for {} s", limit.as_secs_f32()),
-            Wire::Interrupted => write!(f, "{Interrupted}"),
+            Wire::Interrupted(stop) => write!(f, "{stop}"),
+            Wire::Endless(error) => write!(f, "{error}"),
             Wire::Starved => f.write_str("the server lets nothing more be sent"),
             Wire::Unencrypted => f.write_str("the server does not offer encryption"),
             Wire::Gone(words) | Wire::Negotiation(words) | Wire::Library(words) => f.write_str(words),

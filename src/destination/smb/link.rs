@@ -23,6 +23,7 @@ use super::errors::{ACCESS_DENIED, BAD_NETWORK_NAME, Wire, disagreement};
 use super::socket::{Pulse, Socket};
 use crate::config::settings::{SmbEncryption, SmbSettings};
 use crate::destination::dial::{authority, dial};
+use crate::destination::limits::StallTimer;
 use crate::destination::{DestinationError, ErrorKind, Timeouts};
 use crate::interrupt::Interrupt;
 use crate::text;
@@ -33,6 +34,8 @@ const SLICE: Duration = Duration::from_millis(250);
 const STARVED_AFTER: Duration = Duration::from_secs(1);
 /// After so many answers with which credits were lost, a connection begins nothing new.
 const WORN_AFTER: u64 = 16;
+/// MS-SMB2 2.2.4: every server reads, writes and lists so many bytes at once.
+const MIN_BYTES: u32 = 64 << 10;
 /// Credits (MS-SMB2 3.2.4.1.5: one for each 64 KiB on its way) to ask for: as many as servers give.
 const CREDITS: u16 = 8192;
 /// Once a signal has come, an answer is waited for this long: enough to tidy up on a server that is well.
@@ -85,6 +88,12 @@ impl Link {
                 info.negotiation.encryption_cipher,
                 info.negotiation.max_read_size,
             );
+        }
+        let most = connection.conn_info().map(|info| &info.negotiation);
+        if most.is_some_and(|most| most.max_read_size.min(most.max_write_size).min(most.max_transact_size) < MIN_BYTES)
+        {
+            let message = format!("`{server}` lets less than {MIN_BYTES} bytes be read or written at once");
+            return Err(DestinationError::new(ErrorKind::Other, message));
         }
         link.speaker = Some(Speaker { tree, _session: session, connection });
         link.limit.set(timeouts.stall);
@@ -194,12 +203,17 @@ impl Link {
             return Err(Wire::Gone(reason.to_owned()));
         }
         let begun = Instant::now();
+        let (mut timer, mut moved) = (StallTimer::new(self.limit.get()), self.pulse.moved_bytes());
         let answer = self.runtime.block_on(async {
             let mut future = pin!(future);
             loop {
                 match tokio::time::timeout(SLICE, &mut future).await {
                     Ok(answer) => return answer.map_err(Into::into),
-                    Err(_) => self.may_go_on(begun, due)?,
+                    Err(_) => {
+                        let now = self.pulse.moved_bytes();
+                        timer.moved(now - std::mem::replace(&mut moved, now));
+                        self.may_go_on(begun, &timer, due)?;
+                    }
                 }
             }
         });
@@ -214,21 +228,22 @@ impl Link {
         }
     }
 
-    fn may_go_on(&self, begun: Instant, due: u64) -> Result<(), Wire> {
+    fn may_go_on(&self, begun: Instant, timer: &StallTimer, due: u64) -> Result<(), Wire> {
         if let Some(reason) = self.pulse.broken() {
             return Err(Wire::Gone(reason.to_owned()));
         }
-        let stood_still = self.pulse.moved_at().max(begun).elapsed();
-        if self.interrupt.check().is_err() && stood_still >= GRACE {
+        if begun.elapsed() >= GRACE
+            && let Err(stop) = self.interrupt.check()
+        {
             self.hang_up("given up after a signal");
-            return Err(Wire::Interrupted);
+            return Err(Wire::Interrupted(stop));
         }
-        if self.sent() < due && stood_still >= STARVED_AFTER {
+        if self.sent() < due && self.pulse.moved_at().max(begun).elapsed() >= STARVED_AFTER {
             self.starved.set(true);
             self.hang_up(&Wire::Starved.to_string());
             return Err(Wire::Starved);
         }
-        if stood_still >= self.limit.get() {
+        if timer.is_stalled() {
             let silent = Wire::Silent(self.limit.get());
             self.hang_up(&silent.to_string());
             return Err(silent);

@@ -11,9 +11,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use smb::resource::SetLen as _;
 use smb::{
-    CreateDisposition, CreateOptions, File, FileAccessMask, FileAttributes, FileCreateArgs, FileDispositionInformation,
-    FileEndOfFileInformation, FileFsFullSizeInformation, FileNetworkOpenInformation, FileRenameInformation, Resource,
-    ResourceHandle,
+    CreateDisposition, CreateOptions, File, FileAccessMask, FileAttributeTagInformation, FileAttributes,
+    FileCreateArgs, FileDispositionInformation, FileEndOfFileInformation, FileFsFullSizeInformation,
+    FileNetworkOpenInformation, FileRenameInformation, ReparseTag, Resource, ResourceHandle,
 };
 
 use self::errors::{DELETE_PENDING, Wire};
@@ -92,11 +92,22 @@ impl SmbDestination {
         })
     }
 
-    fn look_at(&self, path: &str) -> Result<Option<FileNetworkOpenInformation>, Wire> {
+    /// What a name stands for, and whether that is a link.
+    fn look_at(&self, path: &str) -> Result<Option<(FileNetworkOpenInformation, bool)>, Wire> {
         // A link is what it is, not what it leads to.
         let options = CreateOptions::new().with_open_reparse_point(true);
         let access = FileAccessMask::new().with_file_read_attributes(true);
-        match self.ask_of(path, access, options, async |handle| handle.query_info().await) {
+        let looked = self.ask_of(path, access, options, async |handle| {
+            let found: FileNetworkOpenInformation = handle.query_info().await?;
+            let is_link = found.file_attributes.reparse_point()
+                && match handle.query_info::<FileAttributeTagInformation>().await {
+                    Ok(told) => is_link(told.reparse_tag),
+                    // A tag that the library does not know.
+                    Err(_) => true,
+                };
+            Ok((found, is_link))
+        });
+        match looked {
             Ok(found) => Ok(Some(found)),
             Err(wire) if wire.is_missing() => Ok(None),
             Err(wire) => Err(wire),
@@ -144,7 +155,7 @@ impl SmbDestination {
         }
         self.link.wait(file.flush()).map_err(|wire| wire.during(self.what("flush", name)))?;
         self.link.wait(file.close()).map_err(|wire| wire.during(what()))?;
-        let held = self.look_at(&path).map_err(|wire| wire.during(what()))?.map(|found| found.end_of_file);
+        let held = self.look_at(&path).map_err(|wire| wire.during(what()))?.map(|(found, _)| found.end_of_file);
         if held != Some(len_bytes) {
             let held = held.map_or("no known size".to_owned(), |held| format!("{held} bytes"));
             return Err(DestinationError::new(ErrorKind::Other, what())
@@ -243,8 +254,9 @@ impl Destination for SmbDestination {
         let _context = self.link.context();
         let path = self.path_of(name)?;
         let found = self.look_at(&path).map_err(|wire| wire.during(self.what("look at", name)))?;
-        Ok(found.map(|found| {
-            entry_of(name.to_owned(), found.end_of_file, &found.file_attributes, found.last_write_time.since_epoch())
+        Ok(found.map(|(found, is_link)| {
+            let written = found.last_write_time.since_epoch();
+            entry_of(name.to_owned(), found.end_of_file, &found.file_attributes, is_link, written)
         }))
     }
 
@@ -387,8 +399,15 @@ fn handle_of(resource: &Resource) -> &ResourceHandle {
     }
 }
 
-/// Links and what lies on a tape are listed and never touched.
-fn entry_of(name: String, size: u64, attributes: &FileAttributes, since_1601: Duration) -> Entry {
-    let is_file = !attributes.directory() && !attributes.reparse_point();
+/// Directories and links are listed and never touched.
+fn entry_of(name: String, size: u64, attributes: &FileAttributes, is_link: bool, since_1601: Duration) -> Entry {
+    let is_file = !attributes.directory() && !is_link;
     Entry { name, size, modified: socket::date_time(since_1601), is_file }
+}
+
+/// Whether a reparse point stands for another name (bit 0x20000000, MS-FSCC 2.1.2.1); others, a file that Windows has deduplicated
+/// for one, are files like any.
+fn is_link(tag: ReparseTag) -> bool {
+    const NAME_SURROGATE: u32 = 0x2000_0000;
+    tag as u32 & NAME_SURROGATE != 0
 }

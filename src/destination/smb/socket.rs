@@ -22,12 +22,17 @@ type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, TransportError>> + S
 
 /// MS-SMB2 2.1: a zero byte and the length in 24 bits.
 const FRAME_BYTES: usize = 4;
+/// The longest message: a block of [`super::transfer::BLOCK`], or a page of a listing, and what goes with it.
+const MAX_MESSAGE_BYTES: usize = 2 << 20;
+/// So much room is made for a message at a time.
+const PIECE_BYTES: usize = 256 << 10;
 /// MS-SMB2 2.2.4: where the answer to NEGOTIATE, the first that a server sends, has its `SystemTime`.
 const SYSTEM_TIME: std::ops::Range<usize> = 64 + 40..64 + 48;
 
 /// What is known of a connection from outside of the library.
 pub(super) struct Pulse {
     moved_at: Mutex<Instant>,
+    moved_bytes: AtomicU64,
     broken: OnceLock<String>,
     clock: OnceLock<(DateTime<Utc>, Instant)>,
     sent: AtomicU64,
@@ -35,13 +40,19 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    fn beat(&self) {
+    fn beat(&self, bytes: usize) {
+        self.moved_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         *self.moved_at.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Instant::now();
     }
 
     /// When a byte last moved.
     pub(super) fn moved_at(&self) -> Instant {
         *self.moved_at.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// How many bytes have moved, in both directions.
+    pub(super) fn moved_bytes(&self) -> u64 {
+        self.moved_bytes.load(Ordering::Relaxed)
     }
 
     /// Requests that were handed to the line.
@@ -93,6 +104,7 @@ impl Socket {
         let (reader, writer) = tokio::net::TcpStream::from_std(stream)?.into_split();
         let pulse = Arc::new(Pulse {
             moved_at: Mutex::new(Instant::now()),
+            moved_bytes: AtomicU64::new(0),
             broken: OnceLock::new(),
             clock: OnceLock::new(),
             sent: AtomicU64::new(0),
@@ -107,10 +119,12 @@ impl Socket {
         while filled < buffer.len() {
             match reader.read(&mut buffer[filled..]).await {
                 Ok(0) => return Err(self.pulse.lost(&io::Error::other("the server closed the connection"))),
-                Ok(count) => filled += count,
+                Ok(count) => {
+                    filled += count;
+                    self.pulse.beat(count);
+                }
                 Err(error) => return Err(self.pulse.lost(&error)),
             }
-            self.pulse.beat();
         }
         Ok(())
     }
@@ -122,9 +136,19 @@ impl Socket {
             // Nothing that follows could be told apart.
             return Err(self.pulse.lost(&io::Error::other("what the server sends is no SMB")));
         }
-        // At most 16 MiB.
-        let mut message = vec![0; u32::from_be_bytes(frame) as usize];
-        self.fill(&mut message).await?;
+        let length = u32::from_be_bytes(frame) as usize;
+        if length > MAX_MESSAGE_BYTES {
+            return Err(self
+                .pulse
+                .lost(&io::Error::other(format!("the server announced a message of {length} bytes"))));
+        }
+        // No room is made for what has not come: a length costs the server nothing.
+        let mut message = Vec::new();
+        while message.len() < length {
+            let filled = message.len();
+            message.resize(length.min(filled + PIECE_BYTES), 0);
+            self.fill(&mut message[filled..]).await?;
+        }
         self.pulse.received.fetch_add(1, Ordering::Relaxed);
         if let Some(told) = message.get(SYSTEM_TIME).and_then(|bytes| bytes.first_chunk())
             && self.pulse.clock.get().is_none()
@@ -143,10 +167,12 @@ impl Socket {
         while !left.is_empty() {
             match writer.write_vectored(left).await {
                 Ok(0) => return Err(self.pulse.lost(&io::ErrorKind::WriteZero.into())),
-                Ok(count) => IoSlice::advance_slices(&mut left, count),
+                Ok(count) => {
+                    IoSlice::advance_slices(&mut left, count);
+                    self.pulse.beat(count);
+                }
                 Err(error) => return Err(self.pulse.lost(&error)),
             }
-            self.pulse.beat();
         }
         Ok(())
     }

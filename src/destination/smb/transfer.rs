@@ -12,10 +12,9 @@ use super::errors::Wire;
 use super::link::Link;
 use crate::destination::feed::Feed;
 use crate::destination::{DestinationError, ErrorKind, Sink};
-use crate::interrupt::Interrupted;
 
 /// Data in one request, at most: eight credits (MS-SMB2 3.2.4.1.5), so that a server that gives few can be spoken to.
-const BLOCK: usize = 512 * 1024;
+pub(super) const BLOCK: usize = 512 * 1024;
 /// Requests on their way: 100 ms of a gigabit line are 12 MB, but each is held in memory several times.
 const WINDOW: usize = 8;
 /// All of them together.
@@ -50,8 +49,8 @@ pub(super) fn send(
     let mut due = link.sent();
     let mut reached = offset;
     let trouble = loop {
-        if link.interrupt().check().is_err() {
-            break DestinationError::new(ErrorKind::Local, what()).caused_by(Interrupted);
+        if let Err(stop) = link.interrupt().check() {
+            break DestinationError::new(ErrorKind::Local, what()).caused_by(stop);
         }
         if underway.len() < WINDOW && feed.left() > 0 {
             let mut block = vec![0; block_bytes];
@@ -115,8 +114,8 @@ pub(super) fn receive(
     let mut due = link.sent();
     let mut asked = offset;
     let trouble = loop {
-        if link.interrupt().check().is_err() {
-            break DestinationError::new(ErrorKind::Local, what()).caused_by(Interrupted);
+        if let Err(stop) = link.interrupt().check() {
+            break DestinationError::new(ErrorKind::Local, what()).caused_by(stop);
         }
         if underway.len() < WINDOW && asked < size {
             let (start, end) = (asked, size.min(asked + block_bytes));
