@@ -61,11 +61,6 @@ impl Reply {
         words.iter().any(|word| text.contains(word))
     }
 
-    /// Whether the command itself is not known, rather than this use of it refused.
-    pub(super) fn is_unknown_command(&self) -> bool {
-        matches!(self.code, 500..=502 | 504)
-    }
-
     /// Whether the server says in so many words that there is no such file.
     pub(super) fn says_missing(&self) -> bool {
         self.code == 550 && self.kind() == ErrorKind::NotFound
@@ -169,7 +164,7 @@ impl Wire {
     pub(super) fn is_the_end(&self) -> bool {
         match self {
             Wire::Refused(reply) => reply.code == 421,
-            Wire::Unsendable(_) | Wire::Unlisted(_) => false,
+            Wire::Unsendable(_) | Wire::Unlisted(_) | Wire::NoData(_) => false,
             _ => true,
         }
     }

@@ -30,6 +30,8 @@ mod line;
 mod listing;
 mod session;
 mod sockets;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 /// Read and written in pieces of this size.

@@ -172,9 +172,16 @@ impl Session {
             ftp.resume_transfer(usize::try_from(offset).unwrap_or(usize::MAX))?;
             ftp.custom_data_command(command, &[Status::AboutToSend, Status::AlreadyOpen])
         };
+        self.sockets.data().take();
         let opened = match self.ask(start) {
-            // 522: not for this family of addresses (RFC 2428).
-            Err(Wire::Refused(reply)) if self.extended && (reply.is_unknown_command() || reply.code == 522) => {
+            // Without a second connection, what failed is the way to one: a server that does not know EPSV says so in many ways
+            // (also `227`, or with other signs around the port), and some firewalls let only PASV through.
+            Err(Wire::Refused(Reply { code, .. })) if self.extended && code != 421 && self.sockets.data().is_none() => {
+                self.extend(false);
+                self.ask(start)
+            }
+            Err(Wire::NoData(words)) if self.extended => {
+                tracing::debug!("{words}; asking by PASV");
                 self.extend(false);
                 self.ask(start)
             }
@@ -274,10 +281,10 @@ fn features(ftp: &mut Ftp) -> FtpResult<Vec<(String, String)>> {
     }
 }
 
-/// The lines between the first and the last of the answer, each with a blank before it.
+/// The lines between the first and the last of the answer.
 fn named(response: &Response) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(&response.body);
-    let lines = text.lines().filter_map(|line| line.strip_prefix(' ')).map(str::trim);
+    let lines = text.lines().filter(|line| !line.starts_with("211")).map(str::trim);
     lines.map(|line| line.split_once(' ').unwrap_or((line, ""))).map(|(name, of)| (name.into(), of.into())).collect()
 }
 
