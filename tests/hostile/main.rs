@@ -5,6 +5,8 @@
 //! The night ends within its limits and [`MEMORY_LIMIT_BYTES`], says so without a control character, and the healthy destination has
 //! tonight's archive.
 
+#[cfg(feature = "ftp")]
+mod ftp;
 #[allow(dead_code, reason = "whole nights need more of it")]
 #[path = "../nightly/job.rs"]
 mod job;
@@ -13,6 +15,11 @@ mod local;
 mod s3;
 mod silent;
 mod source;
+#[cfg(feature = "nfs")]
+mod nfs;
+mod silent;
+#[cfg(feature = "smb")]
+mod smb;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(any(feature = "s3", feature = "webdav"))]
@@ -79,11 +86,17 @@ pub struct Twin {
 const TWINS: &[Twin] = &[
     local::TWIN,
     #[cfg(feature = "ftp")]
+    ftp::TWIN,
+    #[cfg(feature = "nfs")]
+    nfs::TWIN,
+    #[cfg(feature = "ftp")]
     silent::FTP,
     #[cfg(feature = "s3")]
     s3::S3,
     #[cfg(feature = "webdav")]
     webdav::WEBDAV,
+    #[cfg(feature = "smb")]
+    smb::TWIN,
 ];
 
 type Peaks = Arc<Mutex<BTreeMap<String, u64>>>;
