@@ -170,7 +170,8 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rules::PgLines;
+    use super::super::producers::Producer;
+    use super::super::rules::{PgLines, Times};
     use super::*;
 
     #[derive(Default)]
@@ -201,14 +202,18 @@ mod tests {
         skipped
     }
 
+    fn mysql_end() -> Rule {
+        Rule::Times(Times::new(Vec::new(), Producer::MysqlDump.profile().unwrap()))
+    }
+
     const END: &str = "-- Dump completed on 2026-11-20 13:17:04\n";
 
     #[test]
     fn a_marker_is_found_however_it_is_cut() {
         for at in 0..END.len() {
             let (a, b) = END.split_at(at);
-            assert_eq!(skipped(Rule::MysqlEnd, &["x\n", a, b, "\n"]), END, "{at}");
-            assert_eq!(skipped(Rule::MysqlEnd, &[&format!("x\n{a}"), b]), END, "{at}");
+            assert_eq!(skipped(mysql_end(), &["x\n", a, b, "\n"]), END, "{at}");
+            assert_eq!(skipped(mysql_end(), &[&format!("x\n{a}"), b]), END, "{at}");
         }
     }
 
@@ -216,7 +221,7 @@ mod tests {
     fn what_looks_like_a_marker_in_the_middle_of_a_long_line_is_kept() {
         let long = "y".repeat(3000);
         for pieces in [[&long, "", END], [&long, "y", END], [&long, &END[..7], &END[7..]]] {
-            assert_eq!(skipped(Rule::MysqlEnd, &pieces), "", "{pieces:?}");
+            assert_eq!(skipped(mysql_end(), &pieces), "", "{pieces:?}");
         }
     }
 

@@ -20,22 +20,53 @@ fn has_shape(text: &[u8], shape: &[u8]) -> bool {
         })
 }
 
-/// What `-- Dump completed` may end with.
+/// Whether a last line holds the time of the export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DumpCompleted {
+pub(super) enum Dated {
     /// `-- Dump completed on 2026-11-20 13:17:04`; MySQL pads the hour with a space.
-    Dated,
+    Yes,
     /// `-- Dump completed`, with `--skip-dump-date`.
-    Bare,
+    No,
 }
 
 /// The end marker of mysqldump and mariadb-dump; a date that is not whole is none.
-pub(super) fn dump_completed(line: &[u8]) -> Option<DumpCompleted> {
+pub(super) fn dump_completed(line: &[u8]) -> Option<Dated> {
     let rest = trim_line_end(line).strip_prefix(b"-- Dump completed")?;
     match rest.strip_prefix(b" on ") {
-        Some(date) => has_shape(date, b"9999-99-99 89:99:99").then_some(DumpCompleted::Dated),
-        None => rest.is_empty().then_some(DumpCompleted::Bare),
+        Some(date) => has_shape(date, b"9999-99-99 89:99:99").then_some(Dated::Yes),
+        None => rest.is_empty().then_some(Dated::No),
     }
+}
+
+/// The time as C's `ctime` writes it: `Fri Nov 20 01:00:03 2026`.
+pub(super) fn is_ctime(text: &[u8]) -> bool {
+    let text = trim_line_end(text);
+    text.len() == 24
+        && text[..7]
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| if at == 3 { *byte == b' ' } else { byte.is_ascii_alphabetic() })
+        && has_shape(&text[7..], b" 89 99:99:99 9999")
+}
+
+/// Adminer's last line, `-- 2026-11-20 01:00:03`; since version 5 with the zone, ` UTC`.
+pub(super) fn is_adminer_time(line: &[u8]) -> bool {
+    let Some(time) = trim_line_end(line).strip_prefix(b"-- ") else { return false };
+    let Some((time, zone)) = time.split_at_checked(19) else { return false };
+    has_shape(time, b"9999-99-99 99:99:99") && (zone.is_empty() || zone == b" UTC")
+}
+
+/// The text of a comment line without its marks; `None` for what is no comment line.
+pub(super) fn comment_text(line: &[u8]) -> Option<&[u8]> {
+    let line = line.trim_ascii();
+    let text = line.strip_prefix(b"--").or_else(|| line.strip_prefix(b"#"));
+    let text = text.or_else(|| line.strip_prefix(b"/*").filter(|rest| !is_versioned(rest)));
+    Some(text?.trim_ascii_start())
+}
+
+/// After `/*`: code of MySQL or MariaDB, `/*! … */` or `/*M! … */`.
+fn is_versioned(rest: &[u8]) -> bool {
+    rest.starts_with(b"!") || rest.starts_with(b"M!")
 }
 
 /// Whether this is pg_dump's `-- Started on …` or `-- Completed on …`, as `what` says (`Started`, `Completed`).
@@ -87,11 +118,11 @@ mod tests {
 
     #[test]
     fn the_end_marker_of_mysql_is_bare_or_has_a_whole_date() {
-        use DumpCompleted::{Bare, Dated};
+        use Dated::{No, Yes};
         for (line, expected) in [
-            ("-- Dump completed on 2026-11-20 13:17:04\n", Some(Dated)),
-            ("-- Dump completed on 2026-11-20  1:00:03\r\n", Some(Dated)),
-            ("-- Dump completed\n", Some(Bare)),
+            ("-- Dump completed on 2026-11-20 13:17:04\n", Some(Yes)),
+            ("-- Dump completed on 2026-11-20  1:00:03\r\n", Some(Yes)),
+            ("-- Dump completed\n", Some(No)),
             ("-- Dump completed on 2026-11-20 13:1", None),
             ("-- Dump completed on x", None),
             ("-- Dump completed on ", None),
@@ -99,6 +130,27 @@ mod tests {
             (" -- Dump completed", None),
         ] {
             assert_eq!(dump_completed(line.as_bytes()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn times_are_known_by_their_shape() {
+        for (text, expected) in [
+            ("Fri Nov 20 01:00:03 2026", true),
+            ("Wed Jan  3 11:08:16 2018\r\n", true),
+            ("Fri Nov 20 01:00:03 202", false),
+            ("12: Nov 20 01:00:03 2026", false),
+        ] {
+            assert_eq!(is_ctime(text.as_bytes()), expected, "{text}");
+        }
+        for (line, expected) in [
+            ("-- 2026-11-20 01:00:03\n", true),
+            ("-- 2026-11-20 01:00:03 UTC\n", true),
+            ("-- 2026-11-20 01:00:03 UT", false),
+            ("-- 2026-11-20 01:00", false),
+            ("2026-11-20 01:00:03", false),
+        ] {
+            assert_eq!(is_adminer_time(line.as_bytes()), expected, "{line}");
         }
     }
 

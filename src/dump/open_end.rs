@@ -1,6 +1,11 @@
-//! What an incomplete dump left open: the words for it, and the last bytes that can be shown.
+//! What an incomplete dump left open: words for its structure, never its content, which may be anything.
 
 use std::fmt;
+
+use crate::text;
+use crate::text::Text;
+
+use super::lines::{comment_text, trim_line_end};
 
 /// What was still open when the dump ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,8 +14,8 @@ pub enum OpenEnd {
     Statement,
     /// A string or a quoted name; the quote that is missing.
     Quote(char),
-    /// PostgreSQL's `$tag$ … $tag$`; as far as its mark is known.
-    DollarQuote(String),
+    /// PostgreSQL's `$tag$ … $tag$`.
+    DollarQuote,
     /// `/* …`
     Comment,
     /// The rows of a `COPY … FROM stdin` without their `\.`.
@@ -22,30 +27,100 @@ impl fmt::Display for OpenEnd {
         match self {
             Self::Statement => f.write_str("a statement without its end"),
             Self::Quote(quote) => write!(f, "a quoted text without its closing {quote}"),
-            Self::DollarQuote(mark) => write!(f, "a quoted text without its closing {mark}"),
+            Self::DollarQuote => f.write_str("a dollar-quoted text without its closing $"),
             Self::Comment => f.write_str("a comment without its end"),
             Self::CopyData => f.write_str("the rows of a COPY without their end"),
         }
     }
 }
 
-/// How many characters of a dump's end are shown: enough to find the place, too few to spill a row.
-const SHOWN_CHARACTERS: usize = 40;
+/// Where a dump stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Its last byte is this one; its size.
+    pub at: u64,
+    /// What the last line begins with, if that is a word of SQL.
+    pub line: LastLine,
+}
 
-/// The last characters of `tail` on one line, fit for a log or a terminal: whatever could move a cursor is replaced.
-pub(super) fn last_characters(tail: &[u8]) -> String {
-    let tail = &tail[tail.len().saturating_sub(4 * SHOWN_CHARACTERS)..];
-    let text = String::from_utf8_lossy(tail);
-    let skip = text.chars().count().saturating_sub(SHOWN_CHARACTERS);
-    let show = |character: char| match character {
-        '\n' => '⏎',
-        '`' => '\'', // messages put values between backticks
-        // Direction marks and their like are not control characters, but can turn a line round.
-        '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}' => '·',
-        _ if character.is_control() => '·',
-        _ => character,
-    };
-    text.chars().skip(skip).map(show).collect()
+/// What the last line of a dump is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastLine {
+    /// It begins with this.
+    Begins(&'static str),
+    /// A comment.
+    Comment,
+    /// Blank lines only.
+    Blank,
+    /// Part of a statement or of its data.
+    Other,
+}
+
+/// What a line of a dump may begin with and be shown by.
+const WORDS: [&str; 22] = [
+    "INSERT",
+    "REPLACE",
+    "CREATE",
+    "ALTER",
+    "DROP",
+    "COPY",
+    "SET",
+    "LOCK TABLES",
+    "UNLOCK TABLES",
+    "COMMIT",
+    "ROLLBACK",
+    "BEGIN",
+    "START TRANSACTION",
+    "SELECT",
+    "UPDATE",
+    "DELETE",
+    "GRANT",
+    "USE",
+    "DELIMITER",
+    "PRAGMA",
+    "GO",
+    "/*!",
+];
+
+impl Stop {
+    /// Of a dump of this size that ends so.
+    pub(super) fn of(size_bytes: u64, tail: &[u8]) -> Self {
+        let last = tail.trim_ascii_end().rsplit(|&byte| byte == b'\n').next().map(trim_line_end).unwrap_or_default();
+        let starts =
+            |word: &&&str| last.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
+        let line = if last.is_empty() {
+            LastLine::Blank
+        } else if comment_text(last).is_some() {
+            LastLine::Comment
+        } else {
+            WORDS.iter().find(starts).map_or(LastLine::Other, |word| LastLine::Begins(word))
+        };
+        Self { at: size_bytes, line }
+    }
+
+    /// In the languages of the report.
+    pub fn text(&self) -> Text {
+        let at = self.at;
+        match self.line {
+            LastLine::Begins(word) => text!(
+                "it stops after byte {at}, in a line that begins with `{word}`"
+                    / "il s'arrête après l'octet {at}, dans une ligne qui commence par `{word}`"
+            ),
+            LastLine::Comment => {
+                text!("it stops after byte {at}, in a comment" / "il s'arrête après l'octet {at}, dans un commentaire")
+            }
+            LastLine::Blank => {
+                text!(
+                    "it stops after byte {at}, in blank lines"
+                        / "il s'arrête après l'octet {at}, dans des lignes vides"
+                )
+            }
+            LastLine::Other => text!(
+                "it stops after byte {at}, inside of a statement or its data"
+                    / "il s'arrête après l'octet {at}, dans une instruction ou ses données"
+            ),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -53,10 +128,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_bytes_are_shown_short_and_harmless() {
-        let shown = last_characters("x".repeat(500).as_bytes());
-        assert_eq!(shown, "x".repeat(SHOWN_CHARACTERS));
-        assert_eq!(last_characters(b"a\x1b[2J\n`\xff\xe2\x80\xae"), "a·[2J⏎'\u{fffd}·");
-        assert_eq!(last_characters("éé".as_bytes()), "éé");
+    fn where_a_dump_stops_is_told_without_its_data() {
+        for (tail, said) in [
+            ("x;\nINSERT INTO t VALUES ('FR76 3000", "in a line that begins with `INSERT`"),
+            ("x;\n('FR76 3000',1", "inside of a statement or its data"),
+            ("x;\n-- FR76 3000\n", "in a comment"),
+            ("", "in blank lines"),
+        ] {
+            let text = Stop::of(4711, tail.as_bytes()).text();
+            assert!(text.en.starts_with("it stops after byte 4711, ") && text.en.ends_with(said), "{}", text.en);
+            assert!(!text.en.contains("FR76") && !text.fr.contains("FR76"));
+        }
     }
 }

@@ -9,7 +9,9 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use regex::bytes::Regex;
 
-use super::lines::{DumpCompleted, dump_completed, is_blank, is_pg_time, restrict_token, trim_line_end};
+use super::failures::aside;
+use super::lines::{Dated, is_blank, is_pg_time, restrict_token, trim_line_end};
+use super::producers::{EndLine, Known, Profile};
 
 pub(super) enum Verdict {
     Data,
@@ -28,10 +30,10 @@ pub(super) enum After {
 pub(super) enum Rule {
     /// Every line counts.
     Nothing,
-    /// `-- Dump completed on …`, if nothing but blank lines follows it to the end.
-    MysqlEnd,
-    /// The line of this number, counted down to 0: phpMyAdmin's generation time.
-    HeadLine(Option<usize>),
+    /// Lines of the head, and the last line of a dump.
+    Times(Times),
+    /// SQL Server's `/****** Object:  …    Script Date: … ******/` right after a `GO`; whether the line before was one.
+    ScriptDates(bool),
     /// `\restrict`, `\unrestrict`, `-- Started on`, `-- Completed on`.
     Pg(PgLines),
     /// The user's own.
@@ -49,8 +51,9 @@ impl Rule {
 
     pub fn wants_every_line(&self) -> bool {
         match self {
-            Self::Nothing | Self::MysqlEnd => false,
-            Self::HeadLine(left) => left.is_some(),
+            Self::Nothing => false,
+            Self::ScriptDates(_) => true,
+            Self::Times(times) => times.head.last().is_some_and(|last| times.line <= *last),
             Self::Pg(pg) => pg.preamble,
             Self::Patterns(_) => true,
         }
@@ -58,7 +61,6 @@ impl Rule {
 
     /// Where the next line begins that is worth a look, while not every one is.
     pub fn find(&self, bytes: &[u8], at_line_start: bool) -> Option<usize> {
-        static DUMP_COMPLETED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n-- Dump completed on "));
         static COMPLETED_ON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n-- Completed on "));
         static UNRESTRICT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n\\unrestrict "));
         let find = |finder: &Finder<'_>, bytes: &[u8]| {
@@ -68,26 +70,23 @@ impl Rule {
             finder.find(bytes).map(|at| at + 1)
         };
         match self {
-            Self::MysqlEnd => find(&DUMP_COMPLETED, bytes),
+            Self::Times(times) => times.end.as_ref().and_then(|(_, finder)| find(finder, bytes)),
             Self::Pg(_) => {
                 let first = find(&COMPLETED_ON, bytes);
                 find(&UNRESTRICT, first.map_or(bytes, |at| &bytes[..at])).or(first)
             }
-            Self::Nothing | Self::HeadLine(_) | Self::Patterns(_) => None,
+            Self::Nothing | Self::ScriptDates(_) | Self::Patterns(_) => None,
         }
     }
 
     pub fn judge(&mut self, line: &[u8]) -> Verdict {
         let volatile = match self {
             Self::Nothing => false,
-            Self::MysqlEnd if dump_completed(line) == Some(DumpCompleted::Dated) => {
-                return Verdict::DependsOnWhatFollows;
-            }
-            Self::MysqlEnd => false,
-            Self::HeadLine(left) => {
-                let is_it = *left == Some(0);
-                *left = left.and_then(|left| left.checked_sub(1));
-                is_it
+            Self::Times(times) => return times.judge(line),
+            Self::ScriptDates(after_go) => {
+                let line = trim_line_end(line);
+                let after = std::mem::replace(after_go, line.trim_ascii().eq_ignore_ascii_case(b"GO"));
+                after && is_script_date(line)
             }
             Self::Pg(pg) => return pg.judge(line),
             Self::Patterns(patterns) => {
@@ -101,6 +100,7 @@ impl Rule {
     pub fn judge_after(&self, line: &[u8]) -> After {
         match self {
             Self::Pg(pg) => pg.judge_after(line),
+            Self::Times(times) => times.judge_after(line),
             _ if is_blank(line) => After::StillOpen,
             _ => After::WasData,
         }
@@ -109,11 +109,69 @@ impl Rule {
     /// A line too long to be looked at went by.
     pub fn long_line(&mut self) {
         match self {
-            Self::HeadLine(left) => *left = left.and_then(|left| left.checked_sub(1)),
+            Self::Times(times) => times.line += 1,
+            Self::ScriptDates(after_go) => *after_go = false,
             Self::Pg(pg) => pg.preamble = false,
             _ => {}
         }
     }
+}
+
+/// The times that a producer writes into its head and into its last line.
+pub(super) struct Times {
+    /// The numbers of the lines in the head, ascending.
+    head: Vec<usize>,
+    /// The number of the next line, as long as the head matters.
+    line: usize,
+    end: Option<(EndLine, Finder<'static>)>,
+    /// What begins the next dump in the same file.
+    again: &'static [&'static str],
+    names: &'static [&'static str],
+}
+
+impl Times {
+    pub fn new(head: Vec<usize>, profile: &'static Profile) -> Self {
+        let names: &[&str] = if let Known::ByComment(names) = profile.known { names } else { &[] };
+        let end = profile.end_line().map(|end| (end, Finder::new(&format!("\n{}", end.prefix)).into_owned()));
+        Self { head, line: 0, end, again: profile.again, names }
+    }
+
+    fn judge(&mut self, line: &[u8]) -> Verdict {
+        let is_in_head = self.head.contains(&self.line);
+        self.line += 1;
+        if is_in_head {
+            return Verdict::Volatile;
+        }
+        match &self.end {
+            Some((end, _)) if (end.shape)(trim_line_end(line)) == Some(Dated::Yes) => Verdict::DependsOnWhatFollows,
+            _ => Verdict::Data,
+        }
+    }
+
+    /// Nothing but blank lines to the end, or the head of another dump: that line is one that only this tool writes.
+    fn judge_after(&self, line: &[u8]) -> After {
+        let text = trim_line_end(line);
+        let comment = text.strip_prefix(b"-- ").unwrap_or_default();
+        if self.again.iter().any(|again| text.starts_with(again.as_bytes())) {
+            After::WasVolatile
+        } else if is_blank(text)
+            || text == b"--"
+            || text.starts_with(b"/*M!999999\\-")
+            || self.names.iter().any(|name| comment.starts_with(name.as_bytes()))
+            || aside(text).is_some_and(|aside| !aside.is_comment)
+        {
+            After::StillOpen
+        } else {
+            After::WasData
+        }
+    }
+}
+
+/// `/****** Object:  Table [dbo].[orders]    Script Date: 20/11/2026 01:00:03 ******/`
+fn is_script_date(line: &[u8]) -> bool {
+    line.starts_with(b"/****** Object:  ")
+        && line.ends_with(b"******/")
+        && memchr::memmem::find(line, b" Script Date: ").is_some()
 }
 
 /// Follows pg_dump's `\restrict` and `\unrestrict`, and knows the times beside them.

@@ -44,7 +44,7 @@ pub struct Before {
 pub fn fingerprint_method(volatile: &VolatileLines) -> String {
     use sha2::Digest as _;
     match volatile {
-        VolatileLines::Auto => "auto-1".to_owned(),
+        VolatileLines::Auto => "auto-2".to_owned(),
         VolatileLines::None => "none".to_owned(),
         VolatileLines::Patterns(patterns) => {
             let mut hasher = sha2::Sha256::new();
@@ -108,6 +108,9 @@ pub fn verify(
     }
     judge(&settings.dump, &findings, before.published.as_ref())
         .map_err(|(error, summary)| Failure::new(Step::Verify, error).summed_up(summary))?;
+    for warning in &findings.warnings {
+        notes.warn(warning.text());
+    }
     notes.detail(detail(&findings));
     let producer = findings.producer.to_string();
     if let (Completeness::Unchecked { why: Unchecked::Binary(_) }, Some(before)) =
@@ -140,16 +143,11 @@ fn judge(
 ) -> Result<(), (anyhow::Error, Text)> {
     let bytes = findings.size_bytes;
     let shown = show_size(bytes, Language::En);
-    if let Completeness::Incomplete { reason, last } = &findings.completeness {
-        let ending = if last.is_empty() { String::new() } else { format!("; it ends with `{last}`") };
-        let why = format!("{reason}{ending}");
-        let error = Err::<(), _>(anyhow::anyhow!(why)).explain(
-            format!("the dump is not complete ({shown}, {})", findings.producer),
-            text!(
-                "the export was cut before it was zipped: look at the job that makes it (disk full? timeout?); if this dump is whole all the same, see `complete` under `[dump]`"
-                    / "l'export a été coupé avant d'être compressé : voyez la tâche qui le produit (disque plein ? délai dépassé ?) ; si cet export est pourtant entier, voyez `complete` dans `[dump]`"
-            ),
-        );
+    if let Completeness::Incomplete { reason, stop } = &findings.completeness {
+        let stop = stop.as_ref().map_or_else(String::new, |stop| format!("; {}", stop.text().en));
+        let why = format!("{reason}{stop}");
+        let error = Err::<(), _>(anyhow::anyhow!(why))
+            .explain(format!("the dump is not complete ({shown}, {})", findings.producer), reason.hint());
         return error.map_err(|error| (error, text!("incomplete: {reason}" / "incomplet : {reason}")));
     }
     if bytes < settings.min_size {

@@ -83,6 +83,20 @@ pub struct DumpRecord {
     pub completeness: Text,
 }
 
+impl DumpRecord {
+    /// Whether the archive holds this dump but for its volatile lines.
+    ///
+    /// Before version 2 of the method fewer volatile lines were known: a fingerprint of then is equal to today's, or, where
+    /// no line was known, to the SHA-256 of all bytes.
+    pub fn is_held_by(&self, archive: &PublishedArchive) -> bool {
+        if archive.fingerprint_method == self.fingerprint_method {
+            return archive.fingerprint == self.fingerprint;
+        }
+        (archive.fingerprint_method.as_str(), self.fingerprint_method.as_str()) == ("auto-1", "auto-2")
+            && (archive.fingerprint == self.fingerprint || archive.fingerprint == self.sha256)
+    }
+}
+
 /// What a destination holds, as far as we put it there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DestinationState {

@@ -16,6 +16,7 @@ const CUT_HINT: &str = "the export was cut before it was zipped: look at the job
 
 pub fn cases(suite: &mut Suite) {
     incomplete(suite);
+    told(suite);
     small(suite);
     unchanged(suite);
     frozen(suite);
@@ -49,8 +50,35 @@ fn accepted(suite: &mut Suite, name: &str, keys: &'static str, dump: Vec<u8>) {
 fn incomplete(suite: &mut Suite) {
     let any_size = "max_shrink = \"off\"\n";
     refused(suite, "an_empty_dump", any_size, Refused::verify(&["the dump is empty"], CUT_HINT), Vec::new());
-    let cut = Refused::verify(&["the dump does not end with `-- Dump completed", "cut in the mid"], CUT_HINT);
+    let cut = Refused::verify(
+        &[
+            "the dump does not end with `-- Dump completed",
+            "it stops after byte 200",
+            "a line that begins with `INSERT`",
+        ],
+        CUT_HINT,
+    );
     refused(suite, "a_dump_that_is_cut", any_size, cut, Dump::new(2).size(200_000).cut().text());
+    suite.case("dump::no_row_of_a_cut_dump_is_shown", CLOCK, move || {
+        let mut job = after_a_good_one()?;
+        job.dump.push_str(any_size);
+        job.publish(&Dump::new(2).size(200_000).cut().text());
+        let done = job.night(TONIGHT);
+        ensure!(done.code == 4 && !format!("{done}{}", job.log()).contains("cut in the mid"), "{done}\n{}", job.log());
+        Ok(())
+    });
+    let utf16: Vec<u8> =
+        String::from_utf8_lossy(&Dump::new(2).text()).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let powershell = Refused::verify(&["this is a UTF-16 text"], "let the program write the file itself");
+    refused(suite, "a_dump_by_powershell", any_size, powershell, [b"\xFF\xFE".to_vec(), utf16].concat());
+    let one = Dump::new(2).text();
+    let half_and_whole = [&one[..one.len() / 2], &one].concat();
+    let unended = Refused::verify(&["the file holds 2 dumps, and 1 of them lacks its end"], "one of the commands");
+    refused(suite, "half_a_dump_and_a_whole_one", any_size, unended, half_and_whole);
+    let rolled_back =
+        String::from_utf8_lossy(&fixture("sqlite3-defensive.sql")).replace("\nCOMMIT;", "\nROLLBACK; -- due to errors");
+    let gave_up = Refused::verify(&["rolls its transaction back (`ROLLBACK`)"], "could not read the whole database");
+    refused(suite, "a_dump_that_sqlite_gave_up", any_size, gave_up, rolled_back.into_bytes());
     for (file, why) in [
         ("mariadb-dump-a.sql", &["does not end with `-- Dump completed"] as &[&str]),
         ("mariadb-dump-b.sql", &["does not end with `-- Dump completed"]),
@@ -75,6 +103,27 @@ fn incomplete(suite: &mut Suite) {
     refused(suite, "a_literal_end_that_is_not_there", literal, no_literal, Dump::new(2).text());
     let off = "max_shrink = \"off\"\ncomplete = \"off\"\n";
     accepted(suite, "a_cut_dump_where_the_check_is_off", off, Dump::new(2).cut().text());
+}
+
+/// What is in a dump besides the dump is archived, and told.
+fn told(suite: &mut Suite) {
+    let noise = "mysqldump: [Warning] Using a password on the command line interface can be insecure.\n";
+    let crashed = "mysqldump: Error 1194: Table 'orders' is marked as crashed when dumping table `orders` at row: 0\n";
+    for (name, at, line, said) in [
+        ("noise_on_top", "-- MySQL dump", noise, "line 1 of the dump is no SQL (`mysqldump: [Warning] Using a`)"),
+        ("an_error_in_the_middle", "UNLOCK TABLES;", crashed, "reports a failure after byte"),
+        ("a_view_that_failed", "UNLOCK TABLES;", "-- failed on view `v`: x\n", "reports a failure after byte"),
+    ] {
+        suite.case(format!("dump::{name}_is_told"), CLOCK, move || {
+            let job = after_a_good_one()?;
+            let dump = String::from_utf8(Dump::new(2).size(100_000).text())?.replacen(at, &format!("{line}{at}"), 1);
+            job.publish(dump.as_bytes());
+            let (done, result) = json(&job, TONIGHT)?;
+            ensure!(done.code == 0 && result["status"] == "warning", "{done}");
+            ensure!(result["warnings"].to_string().contains(said), "{done}");
+            bad_night::holds(&job, "20261120.tgz", dump.as_bytes())
+        });
+    }
 }
 
 fn small(suite: &mut Suite) {
@@ -215,6 +264,26 @@ fn volatile(suite: &mut Suite) {
             Ok(())
         });
     }
+    for (tool, file, tonight, next) in [
+        ("adminer", "adminer.sql", "2026-11-28 10:51:38", "2026-11-29 10:51:39"),
+        ("mysqlpump", "mysqlpump.sql", "Fri Nov 20 01:00:0", "Sat Nov 21 02:10:0"),
+        ("navicat", "navicat.sql", "20/11/2026 01:00:03", "21/11/2026 01:00:03"),
+        ("updraftplus", "updraftplus.sql", "Friday 20. November", "Saturday 21. November"),
+    ] {
+        suite.case(format!("dump::the_same_data_by_{tool}_is_unchanged"), CLOCK, move || {
+            let first = String::from_utf8(fixture(file))?;
+            ensure!(!second_is_new("", first.as_bytes(), first.replace(tonight, next).as_bytes())?, "published again");
+            Ok(())
+        });
+    }
+    suite.case("dump::two_mysqldumps_in_one_file_are_unchanged", CLOCK, || {
+        let twice = |date: &str| {
+            let one = |seed| Dump::new(seed).completed(date).text();
+            [one(1), one(2)].concat()
+        };
+        ensure!(!second_is_new("", &twice("2026-11-19  1:00:00"), &twice("2026-11-20  1:00:03"))?, "published again");
+        Ok(())
+    });
     suite.case("dump::patterns_say_which_lines_do_not_count", CLOCK, || {
         let dump = |host: &str, value: &str| {
             let rows = format!("INSERT INTO t VALUES ('{value}');\n").repeat(50);
