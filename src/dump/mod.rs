@@ -7,9 +7,11 @@
 //! `producers` is the table of those that are known, `head` recognises them. `rules` and `gate` find the lines that a tool
 //! changes each time, `fingerprint` hashes. `statements` reads SQL where no end marker decides, `watch` looks for what
 //! matters where one does; `marks` counts dumps, `failures` knows lines that are no SQL. `completeness` gives the verdict.
+//! `edges` finds the lines that differ although nothing else does.
 
 mod binary;
 mod completeness;
+mod edges;
 mod failures;
 mod fingerprint;
 mod gate;
@@ -35,11 +37,13 @@ use crate::digest::Digest;
 
 pub use binary::BinaryKind;
 pub use completeness::{Completeness, Grounds, Incomplete, Unchecked};
+pub use edges::Edges;
 pub use failures::DumpWarning;
 pub use open_end::{LastLine, OpenEnd, Stop};
 pub use producers::Producer;
 
 use completeness::Seen;
+use edges::EdgeReader;
 use fingerprint::Digests;
 use gate::Gate;
 use head::{HEAD_BYTES, Head, read_head};
@@ -66,6 +70,8 @@ pub struct DumpFindings {
     pub sha256: Digest,
     /// SHA-256 of the dump without its volatile lines; equal to `sha256` if it has none.
     pub fingerprint: Digest,
+    /// What to compare the next dump with if it is not the same; `None` where the configuration wants every byte to count.
+    pub edges: Option<Edges>,
     /// Bytes.
     pub size_bytes: u64,
 }
@@ -77,6 +83,7 @@ pub struct DumpScanner {
     size_bytes: u64,
     head: Vec<u8>,
     tail: Tail,
+    edges: Option<EdgeReader>,
     digests: Digests,
     /// There from the moment the head is known.
     body: Option<Body>,
@@ -86,12 +93,14 @@ impl DumpScanner {
     /// A scanner for one dump, with what `[dump]` of the configuration asks.
     pub fn new(complete: Complete, volatile: VolatileLines) -> Self {
         let keep = TAIL_BYTES + if let Complete::Literal(literal) = &complete { literal.len() } else { 0 };
+        let edges = (!matches!(volatile, VolatileLines::None)).then(EdgeReader::default);
         Self {
             complete,
             volatile: Some(volatile),
             size_bytes: 0,
             head: Vec::with_capacity(HEAD_BYTES),
             tail: Tail { bytes: Vec::new(), keep },
+            edges,
             digests: Digests::default(),
             body: None,
         }
@@ -101,6 +110,9 @@ impl DumpScanner {
     pub fn update(&mut self, mut bytes: &[u8]) {
         self.size_bytes += bytes.len() as u64;
         self.tail.push(bytes);
+        if let Some(edges) = &mut self.edges {
+            edges.feed(bytes);
+        }
         if self.body.is_none() {
             let (head, rest) = bytes.split_at(bytes.len().min(HEAD_BYTES - self.head.len()));
             self.head.extend_from_slice(head);
@@ -138,6 +150,7 @@ impl DumpScanner {
             warnings,
             sha256,
             fingerprint,
+            edges: self.edges.map(EdgeReader::finish),
             size_bytes: self.size_bytes,
         }
     }

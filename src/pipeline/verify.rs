@@ -131,6 +131,7 @@ pub fn verify(
         crc32: read.crc32,
         producer,
         completeness: findings.completeness.text(),
+        edges: findings.edges,
     };
     Ok(Verified { zip, location, read, record })
 }

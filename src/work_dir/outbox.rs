@@ -339,6 +339,7 @@ mod tests {
                 sha256: digest,
                 fingerprint: digest,
                 fingerprint_method: "auto-1".into(),
+                edges: None,
                 crc32: 1,
                 producer: "mysqldump".into(),
                 completeness: Text::new("", ""),

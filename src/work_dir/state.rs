@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::replace;
 use crate::archive_name::ArchiveName;
 use crate::digest::Digest;
+use crate::dump::Edges;
 use crate::error::{Explain, explained};
 use crate::source::Validators;
 use crate::text;
@@ -81,6 +82,9 @@ pub struct DumpRecord {
     pub producer: String,
     /// On what grounds it counts as complete.
     pub completeness: Text,
+    /// Its first and last lines: do they alone differ the next night?
+    #[serde(default)]
+    pub edges: Option<Edges>,
 }
 
 impl DumpRecord {
@@ -94,6 +98,16 @@ impl DumpRecord {
         }
         (archive.fingerprint_method.as_str(), self.fingerprint_method.as_str()) == ("auto-1", "auto-2")
             && (archive.fingerprint == self.fingerprint || archive.fingerprint == self.sha256)
+    }
+
+    /// What the report should say where this dump differs from the one before in nothing but a few dated comments; once.
+    pub fn advice(&mut self, before: &DumpRecord) -> Option<Text> {
+        let (edges, known) = (self.edges.as_mut()?, before.edges.as_ref()?);
+        if self.fingerprint == before.fingerprint || self.fingerprint_method != before.fingerprint_method {
+            edges.remember(known);
+            return None;
+        }
+        edges.advice(known)
     }
 }
 
@@ -233,6 +247,74 @@ mod tests {
         state.last_run = Some(LastRun { run_id: "r".into(), started: now(), exit_code: 0 });
         state.save(&path).unwrap();
         assert_eq!(State::load(&path, now(), true).unwrap(), (state, Origin::File));
+    }
+
+    fn record(method: &str, fingerprint: &str, edges: Option<Edges>) -> DumpRecord {
+        DumpRecord {
+            entry: "a.sql".into(),
+            bytes: 9,
+            sha256: Digest::of("all of it"),
+            fingerprint: Digest::of(fingerprint),
+            fingerprint_method: method.into(),
+            crc32: 1,
+            producer: "x".into(),
+            completeness: Text::new("", ""),
+            edges,
+        }
+    }
+
+    #[test]
+    fn an_archive_of_the_older_method_may_hold_the_same_dump() {
+        let held = |method: &str, of: &str, archive_method: &str| {
+            let archive = PublishedArchive {
+                name: crate::archive_name::NamePattern::parse("%Y%m%d.tgz")
+                    .unwrap()
+                    .name(NaiveDate::from_ymd_opt(2026, 11, 20).unwrap(), 1),
+                bytes: 1,
+                sha256: Digest::of("x"),
+                modified: None,
+                fingerprint: Digest::of(of),
+                fingerprint_method: archive_method.into(),
+                dump_bytes: 1,
+                since: NaiveDate::from_ymd_opt(2026, 11, 20).unwrap(),
+                published_at: now(),
+            };
+            record(method, "without dates", None).is_held_by(&archive)
+        };
+        assert!(held("auto-2", "without dates", "auto-2") && held("auto-2", "without dates", "auto-1"));
+        // No line was known to be dated, and all bytes are the same.
+        assert!(held("auto-2", "all of it", "auto-1"));
+        assert!(!held("auto-2", "all of it", "auto-2") && !held("auto-2", "other", "auto-1"));
+        assert!(!held("none", "all of it", "auto-1") && !held("auto-2", "without dates", "none"));
+    }
+
+    #[test]
+    fn advice_is_given_once_and_only_where_the_fingerprint_differs() {
+        let night = |day: u32, rows: &str| {
+            let text = format!("-- made on day {day}\nCREATE TABLE t (a int);\n{rows}");
+            let mut scanner = crate::dump::DumpScanner::new(
+                crate::config::settings::Complete::Auto,
+                crate::config::settings::VolatileLines::Auto,
+            );
+            scanner.update(text.as_bytes());
+            record("auto-2", &text, scanner.finish().edges)
+        };
+        let (first, mut same, mut second, mut third) = (night(1, ""), night(1, ""), night(2, ""), night(3, ""));
+        assert_eq!(same.advice(&first), None);
+        assert!(second.advice(&same).is_some_and(|text| text.en.contains(r"['^\-\- made on day ']")));
+        assert_eq!(third.advice(&second), None);
+        // It stays said when the dump has changed in between.
+        let (mut changed, mut last) =
+            (night(4, "INSERT INTO t VALUES (1);\n"), night(5, "INSERT INTO t VALUES (1);\n"));
+        assert_eq!(changed.advice(&third), None);
+        assert_eq!(last.advice(&changed), None);
+        let old: DumpRecord = serde_json::from_value({
+            let mut value = serde_json::to_value(&first).unwrap();
+            value.as_object_mut().unwrap().remove("edges");
+            value
+        })
+        .unwrap();
+        assert_eq!(old.edges, None);
     }
 
     #[test]
