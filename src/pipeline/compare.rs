@@ -47,9 +47,9 @@ pub struct Tonight {
 }
 
 impl Tonight {
-    /// Whether an archive holds this content: the fingerprints are the same, and made in the same way.
+    /// Whether an archive with a fingerprint that was made by `method` holds this content.
     pub fn is_in(&self, fingerprint: Digest, method: &str) -> bool {
-        fingerprint == self.dump.fingerprint && method == self.dump.fingerprint_method
+        self.dump.has_fingerprint(fingerprint, method)
     }
 }
 

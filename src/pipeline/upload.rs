@@ -140,9 +140,10 @@ impl Uploading<'_> {
         let mut state = self.held.state();
         target.name_taken |= warn_about_another_name(&name, item, &publishing, &state, notes);
         let known = state.destinations.entry(name.clone()).or_default();
-        let same = known.published.as_ref().filter(|before| {
-            before.fingerprint == dump.fingerprint && before.fingerprint_method == dump.fingerprint_method
-        });
+        let same = known
+            .published
+            .as_ref()
+            .filter(|before| dump.has_fingerprint(before.fingerprint, &before.fingerprint_method));
         let since = same.map_or(item.packed.name.date(), |before| before.since);
         known.location.clone_from(&target.report.location);
         // The content decides. Where tonight's is not known, a later night's archive is what the source held last.

@@ -11,15 +11,15 @@ mod ftp;
 #[path = "../nightly/job.rs"]
 mod job;
 mod local;
+#[cfg(feature = "nfs")]
+mod nfs;
 #[cfg(feature = "s3")]
 mod s3;
 mod silent;
-mod source;
-#[cfg(feature = "nfs")]
-mod nfs;
 mod silent;
 #[cfg(feature = "smb")]
 mod smb;
+mod source;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(any(feature = "s3", feature = "webdav"))]
