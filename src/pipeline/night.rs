@@ -145,15 +145,22 @@ impl<'n, 'scope, 'a: 'scope, 'r> Night<'n, 'scope, 'a, 'r> {
         }
     }
 
-    fn keep(&mut self, obtained: Obtained) -> Obtained {
+    fn keep(&mut self, mut obtained: Obtained) -> Obtained {
         self.facts.dump = Some(obtained.record.clone());
         if let Some(verified) = &obtained.verified {
-            self.held.state().source = Some(SourceState {
+            let mut state = self.held.state();
+            let before = state.source.as_ref().map(|source| &source.dump);
+            if let Some(advice) = before.and_then(|before| obtained.record.advice(before)) {
+                let mut notes = Notes::new(Step::Verify, self.cx.interrupt);
+                notes.warn(advice);
+                self.recorder.keep(notes);
+            }
+            state.source = Some(SourceState {
                 url_sha256: Digest::of(self.cx.settings.source.url.as_str()),
                 judged: download::judged(&self.cx.settings.dump),
                 validators: verified.zip.validators.clone(),
                 zip_bytes: verified.zip.bytes,
-                dump: verified.record.clone(),
+                dump: obtained.record.clone(),
             });
         }
         obtained
