@@ -26,9 +26,11 @@ use anyhow::Context as _;
 use self::client::Clients;
 use self::retry::Backoff;
 use super::SourceError;
-use crate::config::settings::SourceSettings;
+use crate::config::secret::Secret;
+use crate::config::settings::{HttpAuth, SourceSettings};
 use crate::http::{Ended, authority, bounded};
 use crate::interrupt::{Interrupt, is_time_limit};
+use crate::logging::Redactor;
 
 pub use ranges::RangeReader;
 pub use spool::discard;
@@ -39,6 +41,7 @@ pub struct HttpSource {
     clients: Clients,
     interrupt: Interrupt,
     backoff: Backoff,
+    redactor: Redactor,
     /// `None` only while it is being dropped.
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -64,7 +67,8 @@ impl HttpSource {
             .context("failed to start the runtime of the network")?;
         let clients = Clients::build(settings, system_proxy)?;
         let interrupt = interrupt.with_time_limit(settings.time_limit);
-        Ok(HttpSource { settings: settings.clone(), clients, interrupt, backoff, runtime: Some(runtime) })
+        let redactor = Redactor::new(&sent(settings));
+        Ok(HttpSource { settings: settings.clone(), clients, interrupt, backoff, redactor, runtime: Some(runtime) })
     }
 
     fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
@@ -92,6 +96,23 @@ impl HttpSource {
             _ => SourceError::interrupted(),
         }
     }
+}
+
+/// What the server is told and may repeat, but nobody else may read: redacted before a quotation is cut, for half a secret is
+/// no secret that anything would know again.
+fn sent(settings: &SourceSettings) -> Vec<Secret> {
+    let mut sent: Vec<Secret> = settings.headers.iter().map(|(_, value)| value.clone()).collect();
+    match &settings.auth {
+        Some(auth @ HttpAuth::Basic { password, .. }) => {
+            sent.push(password.clone());
+            sent.extend(request::authorization(auth).strip_prefix("Basic ").map(Secret::new));
+        }
+        Some(HttpAuth::Bearer(token)) => sent.push(token.clone()),
+        None => {}
+    }
+    sent.extend(settings.url.query().map(Secret::new));
+    sent.extend(settings.url.query_pairs().map(|(_, value)| Secret::new(value)));
+    sent
 }
 
 impl Drop for HttpSource {

@@ -188,7 +188,16 @@ impl HttpSource {
     pub(super) async fn bad_status(&self, mut answer: Answer) -> SourceError {
         let credentials = self.settings.auth.is_some() || !self.settings.headers.is_empty();
         let body = self.more_of_the_page(Vec::new(), &mut answer).await;
+        let body = self.redacted(&body);
         classify::bad_status(answer.response.status(), answer.response.headers(), &answer.url, credentials, &body)
+    }
+
+    /// What may be quoted.
+    fn redacted(&self, page: &[u8]) -> Vec<u8> {
+        let text = String::from_utf8_lossy(page);
+        let redacted = self.redactor.redact(&text);
+        // What is no text must keep its bytes: they tell what it is.
+        if redacted == text { page.to_owned() } else { redacted.into() }
     }
 
     /// Refuses a part whose bytes are not the file's own.
@@ -203,7 +212,7 @@ impl HttpSource {
     pub(super) fn not_a_zip(&self, answer: &Answer, head: &[u8]) -> SourceError {
         match headers::coding(answer.response.headers()) {
             Some(coding) if !head.is_empty() => encoded(&coding, &answer.url),
-            _ => content::not_a_zip(head, &shown(&answer.url)),
+            _ => content::not_a_zip(&self.redacted(head), &shown(&answer.url)),
         }
     }
 
@@ -269,7 +278,7 @@ fn redirect_error(summary: Text, message: String) -> SourceError {
     SourceError::new(SourceErrorKind::Redirect, summary, message)
 }
 
-fn authorization(auth: &HttpAuth) -> String {
+pub(super) fn authorization(auth: &HttpAuth) -> String {
     use base64::Engine as _;
     match auth {
         HttpAuth::Basic { username, password } => {

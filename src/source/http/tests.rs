@@ -397,6 +397,8 @@ fn a_content_encoding_is_judged_by_the_bytes() {
     let bench = Bench::new(vec![reply("200 OK", &["Content-Encoding: gzip"], b"\x1f\x8b\x08\0\0\0\0\0\0\x03")]);
     assert_eq!(bench.kind(), Kind::Encoded);
     assert_eq!(bench.server.asked().len(), 1);
+    let error = Bench::new(vec![reply("200 OK", &[], b"\x1f\x8b\x08\0\0\0\0\0\0\x03")]).fetch().unwrap_err();
+    assert!(error.to_string().ends_with("sent no zip but a gzip file"), "{error}");
 }
 
 #[test]
@@ -663,4 +665,24 @@ fn a_whole_file_that_was_not_read_yet_takes_one_byte() {
     assert!(bench.server.asked()[1].contains("range: bytes=99999-\r\n"));
     super::discard(&bench.spool());
     assert!(bench.files().is_empty());
+}
+
+#[test]
+fn what_a_server_repeats_of_our_secrets_is_not_quoted_not_even_in_part() {
+    let body = |filler: usize| {
+        let repeated = "token=top-secret-token, key=top-secret-header, Basic bWU6dG9wLXNlY3JldC1wdw==, top-secret-pw";
+        format!("<html><title>{}{repeated}</title>", "x".repeat(filler))
+    };
+    for status in ["403 Forbidden", "200 OK"] {
+        for filler in [0, 60, 70, 75] {
+            let mut bench = Bench::new(vec![reply(status, &[], body(filler).as_bytes())]);
+            bench.settings.url.set_query(Some("token=top-secret-token"));
+            bench.settings.auth =
+                Some(HttpAuth::Basic { username: "me".into(), password: Secret::new("top-secret-pw") });
+            bench.settings.headers = vec![("X-Key".into(), Secret::new("top-secret-header"))];
+            let error = bench.fetch().unwrap_err().to_string();
+            assert!(error.contains("**redacted**") || error.contains("xx"), "{error}");
+            assert!(!error.contains("top-") && !error.contains("bWU6"), "{error}");
+        }
+    }
 }
