@@ -66,8 +66,11 @@ pub(crate) fn client_builder(connect_timeout: Duration) -> ClientBuilder {
         .retry(reqwest::retry::never())
         .referer(false)
         .connect_timeout(connect_timeout)
-        // `Content-Length : 123`, as some scripts and old servers send it; curl, wget and browsers take it.
+        // `Content-Length : 123`, headers that are folded, lines that are no headers: some scripts and old servers send them, and
+        // curl, wget and browsers take them (hyperium/hyper#3905, #2083).
         .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
         .pool_max_idle_per_host(1)
 }
 

@@ -72,7 +72,7 @@ pub fn verify(
 ) -> Result<Verified, Failure> {
     let entry = &settings.source.entry;
     let refuse = |error: ZipError| {
-        let summary = error.to_string();
+        let summary = error.summary();
         let code = if matches!(error, ZipError::Io(_)) { ExitCode::Pack } else { ExitCode::Verify };
         let what = format!("failed to verify `{entry}` in the downloaded zip");
         Failure::new(Step::Verify, while_doing(what)(error)).with_code(code).summed_up(summary)

@@ -165,6 +165,16 @@ pub enum NotAZipReason {
     },
 }
 
+impl ZipError {
+    /// The cause in a few words, as the subject of a mail has it: without the names of what is there instead.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Missing { wanted, .. } => format!("`{}` is not in the zip", names::shown(wanted)),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl Hinted for ZipError {
     fn hint(&self) -> Option<Text> {
         Some(match self {

@@ -144,6 +144,38 @@ fn a_part_of_a_split_zip_is_told_as_such() {
     assert!(refusal(&zip, "a.sql").contains("one part of a zip that was split"));
 }
 
+/// nih-at/libzip#235, libarchive/libarchive#1055 and #1162, zip-rs/zip-old#32, openjdk/jdk#15273.
+#[test]
+fn extra_fields_that_do_not_add_up_make_no_difference() {
+    for extra in [
+        &[0, 0, 0][..],
+        &[0x3a, 0x6b, 0x56, 0x30, 1, 2],
+        &[0x55, 0x54, 5, 0, 1, 0, 0, 0, 0, 0, 0],
+        &[0x31, 0x32, 0x38, 0x65, 1, 2, 3],
+        &[1, 0, 0, 0],
+        &[1, 0, 16, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0],
+        &[0x75, 0x70, 2, 0, 1, 1],
+        &[0x01, 0x99, 1, 0, 2],
+    ] {
+        let mut entry = TestEntry::deflated("a.sql", b"the dump");
+        entry.extra = extra.to_vec();
+        assert_eq!(content(&zip_of(&[entry]), "a.sql"), b"the dump", "{extra:02x?}");
+    }
+}
+
+/// madler/unzip#2, cthackers/adm-zip#564, pocoproject/poco#2467: the entry's own header and what follows its data do not count.
+#[test]
+fn lengths_in_the_entrys_own_header_make_no_difference() {
+    let inner = zip_of(&[TestEntry::deflated("a.sql", b"the inner dump")]);
+    let zip = zip_of(&[TestEntry::stored("inner.zip", &inner), TestEntry::deflated("a.sql", b"the dump")]);
+    for (at, value) in [(14, 0x11u8), (18, 0x7f), (22, 0xff), (6, 8), (26 + 2, 0)] {
+        let mut changed = zip.clone();
+        let own = 30 + "inner.zip".len() + inner.len();
+        changed[own + at] = value;
+        assert_eq!(content(&changed, "a.sql"), b"the dump", "byte {at}");
+    }
+}
+
 /// A window that would take more memory than any zip of a dump needs is refused before it is allocated.
 #[test]
 fn a_dictionary_of_gigabytes_is_refused() {
