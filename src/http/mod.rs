@@ -81,7 +81,7 @@ pub(crate) fn client_builder(connect_timeout: Duration) -> ClientBuilder {
 pub(crate) fn authorities(file: &Path, key: &str) -> anyhow::Result<Vec<Certificate>> {
     let certificates = certificates(file, key)?;
     let certificates: Result<Vec<_>, _> = certificates.iter().map(|der| Certificate::from_der(der)).collect();
-    Ok(certificates.map_err(|error| anyhow!(root_cause(&error)))?)
+    certificates.map_err(|error| anyhow!(root_cause(&error)))
 }
 
 /// The server's clock.
