@@ -16,7 +16,6 @@ mod nfs;
 #[cfg(feature = "s3")]
 mod s3;
 mod silent;
-mod silent;
 #[cfg(feature = "smb")]
 mod smb;
 mod source;
