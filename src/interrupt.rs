@@ -106,6 +106,11 @@ impl Interrupt {
         self.limit.map(|limit| limit.end.saturating_duration_since(Instant::now()))
     }
 
+    /// The time limit as a whole, if there is one.
+    pub fn time_limit(&self) -> Option<Duration> {
+        self.limit.map(|limit| limit.limit)
+    }
+
     /// Whether the time limit is over, and no signal came before.
     pub fn is_out_of_time(&self) -> bool {
         self.exit_code().is_none() && self.time_left() == Some(Duration::ZERO)

@@ -58,20 +58,21 @@ pub use limits::get_exactly;
 /// applies.
 ///
 /// # Errors
-/// Any kind. `Auth` and `Untrusted` come at once, `Unreachable` after the last retry.
+/// Any kind. `Auth` and `Untrusted` come at once, `Unreachable` after the last retry, `OutOfTime` once `time_limit` is over.
 pub fn connect(
     settings: &DestinationSettings,
     interrupt: &Interrupt,
 ) -> Result<Box<dyn Destination>, DestinationError> {
+    let interrupt = interrupt.with_time_limit(settings.time_limit);
     let opener = {
         let (settings, interrupt, learnt) = (settings.clone(), interrupt.clone(), Learnt::default());
         move || open(&settings, &interrupt, &learnt)
     };
-    let retrying = retry::Retrying::connect(opener, settings.retries, interrupt)?;
+    let retrying = retry::Retrying::connect(opener, settings.retries, &interrupt)?;
     Ok(match settings.bandwidth_limit {
         // A program that moves the bytes itself is told the limit: it would only be slowed twice here.
         Some(_) if settings.protocol.limits_bandwidth() => Box::new(retrying),
-        Some(bytes_per_second) => Box::new(throttle::Throttled::new(retrying, bytes_per_second, interrupt)),
+        Some(bytes_per_second) => Box::new(throttle::Throttled::new(retrying, bytes_per_second, &interrupt)),
         None => Box::new(retrying),
     })
 }
@@ -356,6 +357,8 @@ pub enum ErrorKind {
     NoSpace,
     /// No connection, or it broke, or nothing moved for too long: worth a retry.
     Unreachable,
+    /// The destination's `time_limit` is over. Never retried.
+    OutOfTime,
     /// Our side failed: reading the source, or the sink; also an interruption. Never retried.
     Local,
     /// Anything else; never retried.

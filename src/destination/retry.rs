@@ -15,6 +15,9 @@ use super::{Capabilities, Destination, DestinationError, Entry, ErrorKind, Sink,
 use crate::digest::Digest;
 use crate::error::Hinted as _;
 use crate::interrupt::Interrupt;
+use crate::text;
+use crate::text::Language;
+use crate::units::show_duration;
 
 /// The first wait; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -94,6 +97,7 @@ impl Retrying {
                 }),
             };
             let error = match result {
+                Err(error) if self.interrupt.is_out_of_time() => return Err(self.out_of_time(error)),
                 Err(error) if error.is_transient() => error,
                 final_result => return final_result,
             };
@@ -110,10 +114,23 @@ impl Retrying {
                 self.retries + 1,
                 chain(&error)
             );
-            pause(&*self.clock, wait, &self.interrupt).map_err(|stop| {
-                DestinationError::new(ErrorKind::Local, format!("{what} was given up")).caused_by(stop)
-            })?;
+            if let Err(stop) = pause(&*self.clock, wait, &self.interrupt) {
+                return Err(match self.interrupt.is_out_of_time() {
+                    true => self.out_of_time(error),
+                    false => DestinationError::new(ErrorKind::Local, format!("{what} was given up")).caused_by(stop),
+                });
+            }
         }
+    }
+
+    /// `time_limit` is over, whatever it was that this ended: neither this machine's fault nor a signal.
+    fn out_of_time(&self, error: DestinationError) -> DestinationError {
+        let limit = self.interrupt.time_limit().unwrap_or_default();
+        let message = format!("the time limit of {} for this destination is over", show_duration(limit, Language::En));
+        DestinationError::new(ErrorKind::OutOfTime, message).caused_by(error).with_hint(text!(
+            "the server or the line is too slow, or stands still; what was sent is resumed next night where the server allows it; if so much has to go there, raise `time_limit` under this `[[destination]]`"
+                / "le serveur ou la ligne est trop lent, ou ne répond plus ; ce qui est déjà envoyé sera repris la nuit prochaine si le serveur le permet ; s'il y a vraiment autant à envoyer, augmentez `time_limit` dans cette `[[destination]]`"
+        ))
     }
 }
 

@@ -6,7 +6,6 @@ use chrono::NaiveDate;
 use super::context::{Context, Held};
 use super::recorder::Notes;
 use super::target::Target;
-use super::upload::out_of_time;
 use crate::archive_name::ArchiveName;
 use crate::config::settings::{DestinationSettings, Settings};
 use crate::destination::{Destination, DestinationError, Entry, ErrorKind};
@@ -169,13 +168,12 @@ impl Purging<'_> {
                 target.report.purged.push(archive);
                 true
             }
-            Err(error) if target.is_out_of_time(&error) => {
-                let what = format!("failed to purge `{archive}` at `{}`", target.report.location);
-                let (failure, summary) = out_of_time(Step::Purge, target.settings, error, what);
-                notes.fail(Some(name), failure.summed_up(summary));
-                false
-            }
-            Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Auth | ErrorKind::Untrusted) => {
+            Err(error)
+                if matches!(
+                    error.kind,
+                    ErrorKind::Unreachable | ErrorKind::OutOfTime | ErrorKind::Auth | ErrorKind::Untrusted
+                ) =>
+            {
                 let summary = error.summary();
                 let what = format!("failed to purge `{archive}` at `{}`", target.report.location);
                 let failure = Failure::new(Step::Purge, while_doing(what)(error)).summed_up(summary);

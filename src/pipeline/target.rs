@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 
 use crate::archive_name::{ArchiveName, NamePattern};
 use crate::config::settings::DestinationSettings;
-use crate::destination::{self, Destination, DestinationError, Entry, ErrorKind, dry_run::DryRun};
+use crate::destination::{self, Destination, DestinationError, Entry, dry_run::DryRun};
 use crate::interrupt::Interrupt;
 use crate::report::{DestinationReport, DestinationResult, Held};
 use crate::retention::Known;
@@ -113,11 +113,6 @@ impl<'a> Target<'a> {
             Some(session) => Ok((session.as_mut(), &mut self.listing)),
             None => unreachable!("the session was set just above"),
         }
-    }
-
-    /// Whether an operation failed because the destination's `time_limit` is over.
-    pub fn is_out_of_time(&self, error: &DestinationError) -> bool {
-        error.kind == ErrorKind::Local && self.interrupt.is_out_of_time()
     }
 
     /// The archives in the listing.

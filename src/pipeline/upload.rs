@@ -11,16 +11,16 @@ use super::compare::Tonight;
 use super::context::{Context, Held};
 use super::recorder::Notes;
 use super::target::{Decision, Target};
-use crate::config::settings::{DestinationSettings, Settings};
+use crate::config::settings::Settings;
 use crate::destination::{DestinationError, Entry, ErrorKind};
-use crate::error::{Explained, Failure, while_doing};
+use crate::error::{Failure, while_doing};
 use crate::exit_code::ExitCode;
 use crate::publish::{Publication, Publisher, Publishing};
 use crate::report::DestinationResult;
 use crate::step::Step;
 use crate::text;
 use crate::text::{Language, Text};
-use crate::units::{show_duration, show_size};
+use crate::units::show_size;
 use crate::work_dir::outbox::Item;
 use crate::work_dir::state::{PublishedArchive, State};
 
@@ -67,8 +67,8 @@ impl Uploading<'_> {
                 }
                 Err(error) => {
                     // What is wrong with one archive must not hold back the others for ever.
-                    let only_this = !target.is_out_of_time(&error)
-                        && matches!(error.kind, ErrorKind::Local | ErrorKind::Other | ErrorKind::AlreadyExists);
+                    let only_this =
+                        matches!(error.kind, ErrorKind::Local | ErrorKind::Other | ErrorKind::AlreadyExists);
                     note_failure(target, error, item.packed.name.as_str(), notes);
                     if self.cx.is_interrupted() || !only_this {
                         break;
@@ -205,7 +205,7 @@ impl Uploading<'_> {
 pub fn note_trouble(target: &mut Target<'_>, notes: &mut Notes<'_>) {
     if let Some(error) = target.trouble.take() {
         let verb = match error.kind {
-            ErrorKind::Unreachable | ErrorKind::Auth | ErrorKind::Untrusted => "reach",
+            ErrorKind::Unreachable | ErrorKind::OutOfTime | ErrorKind::Auth | ErrorKind::Untrusted => "reach",
             _ => "look at",
         };
         let what = format!("failed to {verb} `{}`", target.report.location);
@@ -224,30 +224,10 @@ fn note_failure(target: &mut Target<'_>, error: DestinationError, archive: &str,
 fn note(target: &mut Target<'_>, error: DestinationError, what: String, notes: &mut Notes<'_>) {
     target.report.result = DestinationResult::Failed { waiting: !target.report.waiting.is_empty() };
     let name = &target.settings.name;
-    if target.is_out_of_time(&error) {
-        let (failed, summary) = out_of_time(Step::Upload, target.settings, error, what);
-        return notes.fail(Some(name), failed.summed_up(summary));
-    }
     let summary = error.summary();
     let code = if error.kind == ErrorKind::Local { ExitCode::Pack } else { ExitCode::Upload };
     let failure = Failure::new(Step::Upload, while_doing(what)(error)).with_code(code);
     notes.fail(Some(name), failure.summed_up(summary));
-}
-
-/// The destination's `time_limit` is over: neither this machine's disk nor a signal.
-pub fn out_of_time(
-    step: Step,
-    settings: &DestinationSettings,
-    error: DestinationError,
-    what: String,
-) -> (Failure, Text) {
-    let (en, fr) = (show_duration(settings.time_limit, Language::En), show_duration(settings.time_limit, Language::Fr));
-    let hint = text!(
-        "the server or the line is too slow, or stands still; what was sent is resumed next night where the server allows it; if so much has to go there, raise `time_limit` under this `[[destination]]`"
-            / "le serveur ou la ligne est trop lent, ou ne répond plus ; ce qui est déjà envoyé sera repris la nuit prochaine si le serveur le permet ; s'il y a vraiment autant à envoyer, augmentez `time_limit` dans cette `[[destination]]`"
-    );
-    let error = anyhow::Error::new(error).context(Explained::new(what, hint));
-    (Failure::new(step, error), text!("time limit of {en} reached" / "limite de temps de {fr} atteinte"))
 }
 
 /// Whether something that is not ours bears the archive's name: then ours has got a suffix, and somebody should know why.
