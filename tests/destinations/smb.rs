@@ -26,7 +26,7 @@ pub const ENCRYPTED: Protocol = Protocol {
         Feature::Small,
     ],
     start: || Box::new(Smb::start(SmbEncryption::Required, |builder| builder)),
-    refusals: &["wrong_password", "wrong_user", "wrong_share", "closed_share", "old_dialect"],
+    refusals: &["wrong_password", "wrong_user", "wrong_share", "closed_share", "nothing_at_once", "old_dialect"],
     more_needs: |feature| if feature == Feature::Small { vec![Need::Tmpfs] } else { Vec::new() },
 };
 
@@ -136,6 +136,9 @@ impl Server for Smb {
         if what == "old_dialect" {
             self.samba(false, "server min protocol = SMB2\nserver max protocol = SMB2\nserver smb encrypt = off\n");
         }
+        if what == "nothing_at_once" {
+            self.samba(false, "smb2 max read = 0\nsmb2 max write = 0\n");
+        }
         let mut keys = self.keys(Place::Data);
         // One that has no encryption is asked for it first, without any credential.
         let mut connections = if self.encryption == SmbEncryption::IfOffered { 2 } else { 1 };
@@ -165,6 +168,7 @@ impl Server for Smb {
                 (ErrorKind::PermissionDenied, &["the share `closed`", "access denied"], "rights on the share `closed`")
             }
             "old_dialect" => (ErrorKind::Other, &["cannot agree on how to speak SMB"], "SMB 3.0 or later"),
+            "nothing_at_once" => (ErrorKind::Other, &["less than 65536 bytes"], "`smb2 max read`"),
             "missing_encryption" => {
                 keys.encryption = SmbEncryption::Required;
                 connections = 1;

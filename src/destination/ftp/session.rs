@@ -188,6 +188,8 @@ impl Session {
             opened => opened,
         };
         let (_, stream) = opened?;
+        // What it took to come here is not the transfer's.
+        self.sockets.pace.restart();
         Ok(Transfer { stream, session: self })
     }
 

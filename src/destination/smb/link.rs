@@ -93,7 +93,10 @@ impl Link {
         if most.is_some_and(|most| most.max_read_size.min(most.max_write_size).min(most.max_transact_size) < MIN_BYTES)
         {
             let message = format!("`{server}` lets less than {MIN_BYTES} bytes be read or written at once");
-            return Err(DestinationError::new(ErrorKind::Other, message));
+            return Err(DestinationError::new(ErrorKind::Other, message).with_hint(text!(
+                "leave `smb2 max read`, `smb2 max write` and `smb2 max trans` at what the server has by itself"
+                    / "laissez `smb2 max read`, `smb2 max write` et `smb2 max trans` aux valeurs d'origine du serveur"
+            )));
         }
         link.speaker = Some(Speaker { tree, _session: session, connection });
         link.limit.set(timeouts.stall);
