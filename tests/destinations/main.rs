@@ -103,6 +103,14 @@ const PROTOCOLS: &[Protocol] = &[
     webdav::DIGEST,
     #[cfg(feature = "webdav")]
     webdav::NGINX,
+    #[cfg(feature = "webdav")]
+    webdav::NGINX_BEHIND_TLS,
+    #[cfg(feature = "webdav")]
+    webdav::LIGHTTPD,
+    #[cfg(feature = "webdav")]
+    webdav::WSGIDAV,
+    #[cfg(feature = "webdav")]
+    webdav::RCLONE,
 ];
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! Apache's `mod_dav` twice, by Basic and by Digest, and nginx by Basic; over TLS.
+//! Apache's `mod_dav` twice, by Basic and by Digest, nginx by Basic, and others with the cases that need no disturbance; over TLS.
 
 use std::sync::OnceLock;
 
@@ -67,6 +67,45 @@ pub const NGINX: Protocol = Protocol {
     more_needs: |_| Vec::new(),
 };
 
+/// Takes addresses that begin with `https` for another server's.
+pub const NGINX_BEHIND_TLS: Protocol = Protocol {
+    name: "webdav-nginx-behind-tls",
+    features: &[Feature::Move],
+    start: || Box::new(Webdav::start(Software::NginxBehindTls, Login::Basic)),
+    refusals: &["wrong_password"],
+    ..NGINX
+};
+
+/// `mod_webdav`
+pub const LIGHTTPD: Protocol = Protocol {
+    name: "webdav-lighttpd",
+    needs: &[Need::program("lighttpd")],
+    features: &[Feature::Any, Feature::Move],
+    start: || Box::new(Webdav::start(Software::Lighttpd, Login::Basic)),
+    refusals: &["wrong_password"],
+    more_needs: |_| Vec::new(),
+};
+
+/// Starts slowly: few cases.
+pub const WSGIDAV: Protocol = Protocol {
+    name: "webdav-wsgidav",
+    needs: &[Need::Python("wsgidav"), Need::Python("cheroot")],
+    features: &[Feature::Move],
+    start: || Box::new(Webdav::start(Software::Wsgidav, Login::Digest)),
+    refusals: &["wrong_password"],
+    more_needs: |_| Vec::new(),
+};
+
+/// `rclone serve webdav`
+pub const RCLONE: Protocol = Protocol {
+    name: "webdav-rclone",
+    needs: &[Need::program("rclone")],
+    features: &[Feature::Move],
+    start: || Box::new(Webdav::start(Software::Rclone, Login::Basic)),
+    refusals: &["wrong_password"],
+    more_needs: |_| Vec::new(),
+};
+
 const WRONG: &str = "a-wrong-secret";
 
 struct Webdav {
@@ -78,6 +117,11 @@ struct Webdav {
 impl Webdav {
     fn start(software: Software, login: Login) -> Self {
         Webdav { software, login, server: OnceLock::new() }
+    }
+
+    /// Over plain HTTP, Basic must be asked for.
+    fn scheme(&self) -> HttpScheme {
+        if self.software == Software::Lighttpd { HttpScheme::Basic } else { HttpScheme::Auto }
     }
 
     fn server(&self) -> &webdav::Webdav {
@@ -101,7 +145,7 @@ impl Webdav {
         }
         WebdavSettings {
             url: Url::parse(&url).expect("our own"),
-            login: password(USER, PASSWORD, HttpScheme::Auto),
+            login: password(USER, PASSWORD, self.scheme()),
             ca_file: Some(server.ca_file()),
         }
     }
@@ -151,7 +195,7 @@ impl Server for Webdav {
     }
 
     fn shows_hidden(&self) -> bool {
-        self.software == Software::Apache
+        !matches!(self.software, Software::Nginx | Software::NginxBehindTls)
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -166,7 +210,7 @@ impl Server for Webdav {
         let mut keys = self.keys(Place::Data);
         let (kind, words, hint): (_, &'static [&'static str], _) = match what {
             "wrong_password" => {
-                keys.login = password(USER, WRONG, HttpScheme::Auto);
+                keys.login = password(USER, WRONG, self.scheme());
                 (ErrorKind::Auth, &["the login of `archive` was refused"], "check `username` and `password`")
             }
             "wrong_user" => {

@@ -288,6 +288,8 @@ impl Destination for WebdavDestination {
         let (source, target) = (self.url_of(from)?, self.url_of(to)?);
         let taken =
             || DestinationError::new(ErrorKind::AlreadyExists, what()).caused_by(format!("`{to}` exists already"));
+        let missing =
+            || DestinationError::new(ErrorKind::NotFound, what()).caused_by(format!("`{from}` does not exist"));
         // A server that does not know `Overwrite` would replace the file.
         if self.look_at(to, &what)?.is_some() {
             return Err(taken());
@@ -300,8 +302,11 @@ impl Destination for WebdavDestination {
             let error = answers::refused(&mut answer, &source, what());
             drop(answer);
             // From a gateway it may as well mean that the answer was lost: then both names tell.
-            if self.look_at(from, &what)?.is_none() || self.look_at(to, &what)?.is_some() {
-                return Err(error);
+            match self.look_at(from, &what)? {
+                None if error.is_transient() => return Err(error),
+                None => return Err(missing()),
+                Some(_) if self.look_at(to, &what)?.is_some() => return Err(error),
+                Some(_) => {}
             }
             answer = self.send_move(&source, target.path(), &what)?;
             self.destination_is_path.set(answer.status().is_success());
@@ -312,9 +317,7 @@ impl Destination for WebdavDestination {
                 Ok(())
             }
             StatusCode::PRECONDITION_FAILED => Err(taken()),
-            StatusCode::NOT_FOUND => {
-                Err(DestinationError::new(ErrorKind::NotFound, what()).caused_by(format!("`{from}` does not exist")))
-            }
+            StatusCode::NOT_FOUND => Err(missing()),
             _ => Err(answers::refused(&mut answer, &source, what())),
         }
     }

@@ -23,8 +23,10 @@ use std::sync::LazyLock;
 use anyhow::{Result, ensure};
 
 use crate::job::{ENTRY, Job};
+use crate::support::binary::Signal;
 use crate::support::dumps::{self, Dump};
 use crate::support::harness::Suite;
+use crate::support::proxy::{Fault, Plan, Proxy};
 use crate::support::zips;
 
 /// A server under test, and its directory.
@@ -127,5 +129,62 @@ fn little_memory(server: &mut dyn Remote) -> Result<()> {
     let bytes = fs::metadata(server.directory().join("20261120.tgz"))?.len();
     ensure!(bytes > LARGE_BYTES as u64, "{bytes} bytes arrived");
     ensure!(done.peak_memory_bytes < MOST_MEMORY_BYTES, "{} bytes of memory", done.peak_memory_bytes);
+    Ok(())
+}
+
+/// Large enough for two parts in protocols that know parts; bytes that do not compress.
+const MIDDLING_BYTES: usize = 24_000_000;
+
+/// A bad week with an archive of 24 MB: the line is cut, then refused for the whole night, then the program is killed while it
+/// uploads; the next night catches up.
+fn bad_week(server: &mut dyn Remote, port: u16, keys: &dyn Fn(&dyn Remote, u16) -> String) -> Result<()> {
+    let archive = |seed: u8| {
+        let mut noise = dumps::noise(MIDDLING_BYTES);
+        noise[0] = seed;
+        noise
+    };
+    let proxy = Proxy::start(port);
+    let mut job = Job::new();
+    job.destinations = format!(
+        "[[destination]]\nname = \"nas\"\nretries = 2\nstall_timeout = \"20s\"\n{}\n",
+        keys(server, proxy.port())
+    );
+    job.dump = "complete = \"off\"\n".into();
+    let whole = |job: &Job, name: &str, seed: u8| {
+        ensure!(Job::unpacked(&server.directory().join(name)) == archive(seed), "`{name}` is another\n{}", job.log());
+        Ok(())
+    };
+
+    job.publish_bytes(zips::good(ENTRY, &archive(1)));
+    for bytes in [5_000_000, 21_000_000] {
+        proxy.next(Plan::pass().up(Fault::ResetAfter(bytes)));
+    }
+    let done = job.night("2026-11-20 01:00:00");
+    ensure!(done.code == 0, "cut: {done}\n{}", job.log());
+    whole(&job, "20261120.tgz", 1)?;
+
+    job.publish_bytes(zips::good(ENTRY, &archive(2)));
+    proxy.refuse(true);
+    let done = job.night("2026-11-21 01:00:00");
+    ensure!(done.code == 6 && job.waiting().len() == 1, "refused: {done}\n{}", job.log());
+    proxy.refuse(false);
+
+    job.publish_bytes(zips::good(ENTRY, &archive(3)));
+    let before = proxy.bytes_up();
+    let killed = job
+        .command(&["run", "--config", "archive.toml"])
+        .at("2026-11-22 01:00:00")
+        .run_and_kill(Signal::KILL, || proxy.bytes_up() > before + 30_000_000);
+    ensure!(killed.code == 137, "{killed}");
+    let names = Job::names(&server.directory());
+    ensure!(names.iter().filter(|name| name.ends_with(".tgz")).count() <= 2, "a part shows: {names:?}");
+
+    let done = job.night("2026-11-23 01:00:00");
+    ensure!(done.code == 0 && job.waiting().is_empty(), "caught up: {done}\n{}", job.log());
+    whole(&job, "20261121.tgz", 2)?;
+    let last = Job::names(&server.directory()).into_iter().rfind(|name| name.ends_with(".tgz"));
+    whole(&job, &last.unwrap_or_default(), 3)?;
+    let left = Job::names(&server.directory());
+    ensure!(!left.iter().any(|name| name.ends_with(".part")), "{left:?}");
     Ok(())
 }

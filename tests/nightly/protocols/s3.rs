@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
-use super::{Remote, little_memory, whole_run};
+use super::{Remote, bad_week, little_memory, whole_run};
 use crate::job::Job;
 use crate::support::dumps::Dump;
 use crate::support::harness::{Need, Suite};
@@ -46,11 +46,7 @@ fn append_only() -> Result<()> {
 
 impl Remote for Bucket {
     fn keys(&self) -> String {
-        format!(
-            "type = \"s3\"\nendpoint = \"http://127.0.0.1:{}\"\nallow_http = true\nbucket = \"{BUCKET}\"\n\
-             prefix = \"archives/boutique\"\naccess_key_id = \"{}\"\nsecret_access_key = \"{}\"",
-            self.port, OWNER.0, OWNER.1
-        )
+        keys_at(self.port)
     }
 
     fn directory(&self) -> PathBuf {
@@ -66,8 +62,22 @@ impl Remote for Bucket {
     }
 }
 
+/// The keys of the bucket by any port.
+fn keys_at(port: u16) -> String {
+    format!(
+        "type = \"s3\"\nendpoint = \"http://127.0.0.1:{}\"\nallow_http = true\nbucket = \"{BUCKET}\"\n\
+             prefix = \"archives/boutique\"\naccess_key_id = \"{}\"\nsecret_access_key = \"{}\"",
+        port, OWNER.0, OWNER.1
+    )
+}
+
 pub fn cases(suite: &mut Suite) {
     suite.case("protocols::s3_over_five_nights", &[Need::Faketime], || whole_run(&mut Bucket::start()));
+    suite.case("protocols::s3_in_a_bad_week", &[Need::Faketime], || {
+        let mut bucket = Bucket::start();
+        let port = bucket.port;
+        bad_week(&mut bucket, port, &|_, port| keys_at(port))
+    });
     suite.case("protocols::s3_publishes_where_nothing_may_be_deleted", &[Need::Faketime], append_only);
     suite.case("protocols::s3_needs_little_memory", &[Need::Faketime], || little_memory(&mut Bucket::start()));
 }

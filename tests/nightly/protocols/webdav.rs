@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use super::{Remote, little_memory, whole_run};
+use super::{Remote, bad_week, little_memory, whole_run};
 use crate::job::Job;
 use crate::support::accounts;
 use crate::support::dumps::Dump;
@@ -40,6 +40,12 @@ impl Remote for Collection {
 pub fn cases(suite: &mut Suite) {
     suite.case("protocols::webdav_over_five_nights", &[Need::Faketime, Need::Apache], || {
         nights(Software::Apache, Login::Digest)
+    });
+    suite.case("protocols::webdav_in_a_bad_week", &[Need::Faketime, Need::Nginx], || {
+        let mut collection = Collection(Webdav::builder(Software::NginxBehindTls).start(), Login::Basic);
+        let port = collection.0.port();
+        let keys = |server: &dyn Remote, by: u16| server.keys().replace(&format!(":{port}/"), &format!(":{by}/"));
+        bad_week(&mut collection, port, &keys)
     });
     suite.case("protocols::webdav_needs_little_memory", &[Need::Faketime, Need::Apache], || {
         little_memory(&mut Collection(Webdav::builder(Software::Apache).start(), Login::Digest))

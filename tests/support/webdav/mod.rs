@@ -1,5 +1,6 @@
-//! WebDAV over TLS: Apache's `mod_dav` (Basic and Digest) and nginx with `dav-ext` (Basic), each with its own configuration,
-//! port and directories. The files lie on this disk: tests look at them.
+//! WebDAV over TLS: Apache's `mod_dav` (Basic and Digest), nginx with `dav-ext` (Basic) and others, each with its own
+//! configuration, port and directories. The files lie on this disk: tests look at them. Only the first two have every directory
+//! of [`Webdav::url`]; the others have `data`.
 //!
 //! ```ignore
 //! let server = Webdav::builder(Software::Apache).start();     // Need::Apache
@@ -8,7 +9,6 @@
 //! server.ca_file();                                           // `ca_file` of the configuration
 //! ```
 
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
 use std::net::TcpStream;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -20,10 +20,12 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::accounts;
-use super::harness::{find_program, is_root, run};
+use super::harness::{is_root, run};
 use super::sshd::{descendants, free_port, send};
 use super::tls::{Authority, Leaf};
 use super::wait;
+
+mod configs;
 
 /// The account at the server.
 pub const USER: &str = "archive";
@@ -34,17 +36,20 @@ const BASIC_LINE: &str = "archive:$apr1$archives$JuWFSbRa1XC2rtys8C4OS/\n";
 /// The MD5 of `archive:archives:` and [`PASSWORD`].
 const DIGEST_LINE: &str = "archive:archives:70fcbba4d40594eac7b6be3691709c0b\n";
 
-/// Debian's place for it (package `libnginx-mod-http-dav-ext`).
-const DAV_EXT: &str = "/usr/lib/nginx/modules/ngx_http_dav_ext_module.so";
-/// Debian's place for Apache's modules.
-const APACHE_MODULES: &str = "/usr/lib/apache2/modules";
-
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Software {
     Apache,
     /// Knows no Digest.
     Nginx,
+    /// The same behind a proxy that ends TLS: it is spoken to by `http`, about addresses that begin with `https`.
+    NginxBehindTls,
+    /// `mod_webdav`; Basic, over plain HTTP.
+    Lighttpd,
+    /// In Python; Digest.
+    Wsgidav,
+    /// `rclone serve webdav`; Basic.
+    Rclone,
 }
 
 /// How the account proves who it is: each has its own path.
@@ -83,7 +88,7 @@ pub struct Webdav {
 /// Why nginx has no PROPFIND here.
 pub fn nginx_module_missing() -> Option<String> {
     let missing = || "nginx lacks PROPFIND (package `libnginx-mod-http-dav-ext`)".to_owned();
-    (!Path::new(DAV_EXT).exists()).then(missing)
+    (!Path::new(configs::DAV_EXT).exists()).then(missing)
 }
 
 impl Builder {
@@ -139,7 +144,8 @@ impl Webdav {
     /// The URL of a directory: `data` is empty and writable, `read-only` must not be written to, `small` is the disk of
     /// [`Builder::small_disk`], `forbidden` denies everything, `moved` redirects to `data`.
     pub fn url(&self, login: Login, directory: &str) -> String {
-        format!("https://127.0.0.1:{}/{}/{directory}/", self.port, room(login))
+        let scheme = if self.settings.software == Software::Lighttpd { "http" } else { "https" };
+        format!("{scheme}://127.0.0.1:{}/{}/{directory}/", self.port, room(login))
     }
 
     /// Where files are served without WebDAV.
@@ -235,16 +241,11 @@ impl Webdav {
         // A port that was free a moment ago may be gone: then with another one.
         for _ in 0..5 {
             let port = if self.port == 0 { free_port() } else { self.port };
-            let (program, config, arguments) = match self.settings.software {
-                Software::Apache => ("apache2", self.apache(port), ["-D", "FOREGROUND", "-f"]),
-                Software::Nginx => ("nginx", self.nginx(port), ["-e", "stderr", "-c"]),
-            };
-            let file = self.directory.path().join("config");
-            fs::write(&file, config).expect("own directory");
+            let (program, config, arguments) = self.recipe(port);
+            fs::write(self.directory.path().join("config.json"), config).expect("own directory");
             let log = fs::File::create(self.directory.path().join("output")).expect("own directory");
-            let mut child = Command::new(find_program(program).expect("the case names its need"))
+            let mut child = Command::new(program)
                 .args(arguments)
-                .arg(&file)
                 .stdin(Stdio::null())
                 .stdout(log.try_clone().expect("a file"))
                 .stderr(log)
@@ -263,81 +264,6 @@ impl Webdav {
         }
         let output = fs::read_to_string(self.directory.path().join("output")).unwrap_or_default();
         panic!("{:?} does not start:\n{output}{}", self.settings.software, self.log());
-    }
-
-    fn apache(&self, port: u16) -> String {
-        let at = self.directory.path().display();
-        let modules = [
-            "mpm_event",
-            "alias",
-            "auth_basic",
-            "auth_digest",
-            "authn_core",
-            "authn_file",
-            "authz_core",
-            "authz_user",
-            "dav",
-            "dav_fs",
-            "mime",
-            "setenvif",
-            "socache_shmcb",
-            "ssl",
-        ];
-        let mut text = format!(
-            "ServerRoot {at}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {at}/run/pid\nDefaultRuntimeDir {at}/run\n\
-             ErrorLog {at}/log\nLogLevel info\nMutex file:{at}/run default\nStartServers 1\nServerLimit 1\n\
-             ThreadsPerChild 64\nMaxRequestWorkers 64\nMinSpareThreads 1\nMaxSpareThreads 64\nKeepAliveTimeout 60\nMaxKeepAliveRequests 0\nTimeout 120\n"
-        );
-        for module in modules {
-            let _infallible = writeln!(text, "LoadModule {module}_module {APACHE_MODULES}/mod_{module}.so");
-        }
-        if is_root() {
-            let _infallible = writeln!(text, "User {0}\nGroup {0}", accounts::SHELL);
-        }
-        let _infallible = write!(
-            text,
-            "TypesConfig /dev/null\nDavLockDB {at}/run/locks\nLimitRequestBody {}\nSSLEngine on\n\
-             SSLCertificateFile {at}/cert.pem\nSSLCertificateKeyFile {at}/key.pem\nSSLSessionCache none\n\
-             DocumentRoot {at}/files\n",
-            self.settings.largest_body_bytes
-        );
-        for (room, login) in [
-            ("basic", format!("AuthType Basic\nAuthUserFile {at}/basic")),
-            ("digest", format!("AuthType Digest\nAuthDigestProvider file\nAuthUserFile {at}/digest")),
-        ] {
-            let _infallible = write!(
-                text,
-                "Redirect /{room}/moved https://127.0.0.1:{port}/{room}/data\n\
-                 Alias /{room} {at}/files\n\
-                 <Location /{room}>\nDav On\n{login}\nAuthName archives\nRequire valid-user\n</Location>\n\
-                 <Location /{room}/read-only>\n<LimitExcept GET HEAD OPTIONS PROPFIND>\nRequire all denied\n</LimitExcept>\n\
-                 </Location>\n\
-                 <Location /{room}/forbidden>\nRequire all denied\n</Location>\n"
-            );
-        }
-        text
-    }
-
-    fn nginx(&self, port: u16) -> String {
-        let at = self.directory.path().display();
-        let user = if is_root() { format!("user {0} {0};\n", accounts::SHELL) } else { String::new() };
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|what| format!("{what}_temp_path {at}/run/{what};\n"))
-            .concat();
-        let dav = "dav_methods PUT DELETE MKCOL COPY MOVE; dav_ext_methods PROPFIND OPTIONS; dav_access user:rw;";
-        format!(
-            "load_module {DAV_EXT};\n{user}daemon off;\nworker_processes 1;\npid {at}/run/pid;\nerror_log {at}/log info;\n\
-             events {{ worker_connections 256; }}\nhttp {{\naccess_log off;\n{temporary}client_max_body_size {};\n\
-             keepalive_timeout 60;\nkeepalive_requests 100000;\n\
-             server {{\nlisten 127.0.0.1:{port} ssl;\nssl_certificate {at}/cert.pem;\nssl_certificate_key {at}/key.pem;\n\
-             ssl_session_cache none;\nauth_basic archives;\nauth_basic_user_file {at}/basic;\n\
-             location = /basic/moved/ {{ return 301 https://127.0.0.1:{port}/basic/data/; }}\n\
-             location /plain/ {{ alias {at}/files/plain/; auth_basic off; }}\n\
-             location /basic/forbidden/ {{ deny all; }}\n\
-             location /basic/read-only/ {{ alias {at}/files/read-only/; {dav} limit_except GET OPTIONS PROPFIND {{ deny all; }} }}\n\
-             location /basic/ {{ alias {at}/files/; {dav} }}\n}}\n}}\n",
-            self.settings.largest_body_bytes
-        )
     }
 }
 
