@@ -44,11 +44,13 @@ use crate::interrupt::Interrupt;
 
 mod body;
 mod errors;
+#[cfg(feature = "webdav")]
 mod stream;
 #[cfg(test)]
 mod tests;
 
 use self::errors::Stop;
+#[cfg(feature = "webdav")]
 pub(super) use self::stream::Stream;
 
 /// Read from a source in one piece, at most: small enough that a slow line is seen to move.
@@ -194,7 +196,7 @@ impl Http {
     }
 
     /// Whether the last [`upload`](Http::upload) had handed over everything when it failed: then the file may be there.
-    #[allow(dead_code, reason = "not every protocol asks")]
+    #[cfg(feature = "webdav")]
     pub fn sent_all(&self) -> bool {
         self.sent_all.get()
     }
@@ -203,6 +205,7 @@ impl Http {
     ///
     /// # Errors
     /// `Local`: a signal, or the time limit.
+    #[cfg(feature = "webdav")]
     pub fn pause(&self, duration: Duration, what: &dyn Fn() -> String) -> Result<(), DestinationError> {
         let waited = self.block_on(bounded(&self.interrupt, duration, std::future::pending::<()>()));
         match waited {
@@ -328,7 +331,7 @@ impl<'a> Answer<'a> {
     }
 
     /// For so long the body may come byte by byte: it has no more to say than that the server is still at work.
-    #[allow(dead_code, reason = "not every protocol has such an answer")]
+    #[cfg(feature = "s3")]
     pub fn may_trickle(&mut self, longest: Duration) {
         self.may_trickle = Instant::now().checked_add(longest);
     }
@@ -383,6 +386,7 @@ impl<'a> Answer<'a> {
     ///
     /// # Errors
     /// As [`read`](Answer::read); `Other` if it is longer than `most_bytes`, or no UTF-8.
+    #[cfg(any(feature = "s3", test))]
     pub fn text(&mut self, most_bytes: usize, what: &dyn Fn() -> String) -> Result<String, DestinationError> {
         let refused = |why: String| DestinationError::new(ErrorKind::Other, what()).caused_by(why);
         let mut held = Vec::new();
@@ -396,6 +400,7 @@ impl<'a> Answer<'a> {
     }
 
     /// The body as it comes, for a parser; reading more than `most_bytes` fails.
+    #[cfg(feature = "webdav")]
     pub fn stream(&mut self, most_bytes: u64) -> Stream<'_, 'a> {
         Stream::new(self, most_bytes)
     }

@@ -137,7 +137,7 @@ impl S3Destination {
         judged(self.http.call(builder, what)?)
     }
 
-    fn listing(&self, prefix: &str, from: Option<&str>, most: u32) -> Request {
+    fn listing(&self, prefix: &str, from: Option<&xml::Next>, most: u32) -> Request {
         let request = Request::bucket(Method::Get)
             .query("list-type", "2")
             .query("encoding-type", "url")
@@ -145,7 +145,8 @@ impl S3Destination {
             .query("prefix", prefix)
             .query("max-keys", most.to_string());
         match from {
-            Some(token) => request.query("continuation-token", token),
+            Some(xml::Next::Token(token)) => request.query("continuation-token", token),
+            Some(xml::Next::After(key)) => request.query("start-after", key),
             None => request,
         }
     }
@@ -268,10 +269,10 @@ impl Destination for S3Destination {
             None => error,
         };
         let mut listing = Listing::new();
-        let mut from: Option<String> = None;
+        let mut from: Option<xml::Next> = None;
         let (mut first, mut empty_pages) = (None, 0);
         loop {
-            let page = page_of(self.asked(&self.listing(&directory, from.as_deref(), 1000), &what)?, &what)?;
+            let page = page_of(self.asked(&self.listing(&directory, from.as_ref(), 1000), &what)?, &what)?;
             let entries = page.objects.len() + page.prefixes.len();
             listing.received(page.bytes.max(entries * ENTRY_BYTES)).map_err(endless)?;
             // In the same order, so the first entry of a page that brings anything new is another one.

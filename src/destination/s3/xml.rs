@@ -126,6 +126,15 @@ pub(super) struct Object {
     pub(super) modified: Option<DateTime<Utc>>,
 }
 
+/// Where the next page begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// As the server put it.
+    Token(String),
+    /// After this key, where the server forgets to say (restic/restic#3083: Ceph, DigitalOcean, Huawei).
+    After(String),
+}
+
 /// A page of a listing.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Page {
@@ -133,7 +142,7 @@ pub(super) struct Page {
     /// What the keys below a further `/` have in common, that `/` included.
     pub(super) prefixes: Vec<String>,
     /// Asks for the next page, if this is not the last one.
-    pub(super) next: Option<String>,
+    pub(super) next: Option<Next>,
     /// How long it was.
     pub(super) bytes: usize,
 }
@@ -155,7 +164,10 @@ pub(super) fn page(body: &str) -> Result<Page, String> {
         page.prefixes.push(prefix.key("Prefix", url_encoded)?);
     }
     if root.required("IsTruncated")? == "true" {
-        page.next = Some(root.required("NextContinuationToken")?.to_owned());
+        let token = root.text("NextContinuationToken").map(|token| Next::Token(token.to_owned()));
+        let last = page.objects.iter().map(|object| &object.key).chain(&page.prefixes).max();
+        let next = token.or_else(|| last.cloned().map(Next::After));
+        page.next = Some(next.ok_or("it is not the last page, and does not say what comes next")?);
     }
     Ok(page)
 }
@@ -245,13 +257,19 @@ mod tests {
             Page {
                 objects: vec![Object { key: "a/été +%20.tgz".to_owned(), size: 7, modified }],
                 prefixes: vec!["a/lost+found/".to_owned()],
-                next: Some("1ueG&/=".to_owned()),
+                next: Some(Next::Token("1ueG&/=".to_owned())),
                 bytes: body.len(),
             }
         );
         let plain = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key> a+b%20&#233; </Key><Size>0</Size></Contents></ListBucketResult>";
         let page = page(plain).unwrap();
         assert_eq!((page.objects[0].key.as_str(), page.next), (" a+b%20é ", None));
+    }
+
+    #[test]
+    fn a_page_that_does_not_say_what_comes_next_goes_on_after_its_last_key() {
+        let body = "<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>a</Key><Size>1</Size></Contents><CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes></ListBucketResult>";
+        assert_eq!(page(body).unwrap().next, Some(Next::After("b/".to_owned())));
     }
 
     #[test]

@@ -48,6 +48,10 @@ impl<'a> Lister<'a> {
                 false => Ok(()),
             };
         };
+        if name.contains('/') {
+            // A server that knows no depth tells of what lies below, too.
+            return Ok(());
+        }
         match resource.status {
             Some(status) if is_missing(&resource) => {
                 tracing::debug!(

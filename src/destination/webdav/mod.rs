@@ -118,20 +118,31 @@ impl WebdavDestination {
         by_gateway: bool,
         what: &dyn Fn() -> String,
     ) -> Result<bool, DestinationError> {
+        let longest = if by_gateway { self.stall } else { Duration::ZERO };
+        self.comes_true(longest, what, &|| {
+            let found = self.look_at(name, what)?;
+            let is_whole = found.as_ref().is_some_and(|entry| entry.is_file && entry.size == len_bytes);
+            Ok(is_whole && found.as_ref() != before)
+        })
+    }
+
+    /// Looks until something has come true, for so long; an error of a look says less than what went wrong before it.
+    fn comes_true(
+        &self,
+        longest: Duration,
+        what: &dyn Fn() -> String,
+        look: &dyn Fn() -> Result<bool, DestinationError>,
+    ) -> Result<bool, DestinationError> {
         let began = Instant::now();
         let mut pause = FIRST_LOOK;
         loop {
-            let found = match self.look_at(name, what) {
-                Ok(found) => found,
+            match look() {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
                 Err(error) if error.kind == ErrorKind::Local => return Err(error),
-                // What went wrong first says more.
                 Err(_) => return Ok(false),
-            };
-            if found.as_ref().is_some_and(|entry| entry.is_file && entry.size == len_bytes) && found.as_ref() != before
-            {
-                return Ok(true);
             }
-            if !by_gateway || began.elapsed() + pause > self.stall {
+            if began.elapsed() + pause > longest {
                 return Ok(false);
             }
             self.session.pause(pause, what)?;
@@ -318,7 +329,16 @@ impl Destination for WebdavDestination {
             }
             StatusCode::PRECONDITION_FAILED => Err(taken()),
             StatusCode::NOT_FOUND => Err(missing()),
-            _ => Err(answers::refused(&mut answer, &source, what())),
+            status => {
+                let error = answers::refused(&mut answer, &source, what());
+                drop(answer);
+                // The server may still be moving it, and would answer `423` to another attempt (rclone/rclone#7109).
+                let has_moved = || Ok(self.look_at(from, &what)?.is_none() && self.look_at(to, &what)?.is_some());
+                match answers::is_from_a_gateway(status) && self.comes_true(self.stall, &what, &has_moved)? {
+                    true => Ok(()),
+                    false => Err(error),
+                }
+            }
         }
     }
 

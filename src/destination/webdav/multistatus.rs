@@ -265,14 +265,20 @@ fn path(href: &str) -> String {
     decoded(path)
 }
 
-/// A path as [`Resource::path`] has it.
+/// A path as [`Resource::path`] has it. Some servers put two slashes where one belongs (UtrechtUniversity/davrods#19), or encode
+/// them (civetweb/civetweb#729).
 pub(super) fn decoded(path: &str) -> String {
-    let decoded = percent_decode_str(path).decode_utf8_lossy();
-    match decoded.trim_end_matches('/') {
-        "" if decoded.is_empty() => String::new(),
-        "" => "/".to_owned(),
-        trimmed => trimmed.to_owned(),
+    let mut decoded = percent_decode_str(path).decode_utf8_lossy().into_owned();
+    let mut before = ' ';
+    decoded.retain(|c| {
+        let is_repeated = c == '/' && before == '/';
+        before = c;
+        !is_repeated
+    });
+    if decoded.len() > 1 && decoded.ends_with('/') {
+        decoded.pop();
     }
+    decoded
 }
 
 #[cfg(test)]

@@ -210,6 +210,36 @@ fn a_file_without_end_is_read_no_further_than_it_is_long() {
 }
 
 #[test]
+fn a_move_that_a_gateway_gave_up_is_waited_for() {
+    let (missing, there) = (|| status("404 Not Found"), |name| listing(&[(name, Some(1))]));
+    for (looks, moved) in [
+        (vec![there("/d/a"), missing(), there("/d/b")], true),
+        (vec![missing(), missing(), missing(), there("/d/b")], true),
+        (vec![there("/d/a"), status("500 Internal Server Error")], false),
+    ] {
+        let script = vec![directory(), missing(), status("504 Gateway Timeout")];
+        let server = Responder::start([script, looks].concat());
+        let result = open(&server).unwrap().move_new("a", "b");
+        assert_eq!(result.is_ok(), moved, "{:?}", asked(&server, "-"));
+        assert_eq!(asked(&server, "-").iter().filter(|request| request.starts_with("move")).count(), 1);
+    }
+}
+
+#[test]
+fn paths_with_slashes_too_many_or_encoded_are_understood() {
+    for path in ["/d//x", "//d//x", "%2fd%2fx", "/d/x", "http://another//d/x"] {
+        let server = Responder::start(vec![directory(), listing(&[("//d/", None), (path, Some(1))])]);
+        let names: Vec<String> = open(&server).unwrap().list().unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["x"], "{path}");
+    }
+    // Deeper than was asked for.
+    let server =
+        Responder::start(vec![directory(), listing(&[("/d/", None), ("/d/sub/", None), ("/d/sub/x", Some(1))])]);
+    let names: Vec<String> = open(&server).unwrap().list().unwrap().into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names, ["sub"]);
+}
+
+#[test]
 fn a_listing_without_end_is_given_up() {
     let mut xml = "<d:multistatus xmlns:d=\"DAV:\"><d:response><d:href>/d/</d:href></d:response>".to_owned();
     let entry = format!("<d:response><d:href>/d/{}</d:href></d:response>", "x".repeat(5000));
