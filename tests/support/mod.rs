@@ -19,6 +19,8 @@ pub mod ganesha;
 pub mod harness;
 pub mod https;
 pub mod mounts;
+#[cfg(feature = "s3")]
+pub mod moto;
 pub mod proxy;
 pub mod pyftpd;
 pub mod python;

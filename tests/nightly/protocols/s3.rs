@@ -1,15 +1,18 @@
 //! Over S3.
 
+use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use super::{Remote, bad_week, little_memory, whole_run};
-use crate::job::Job;
-use crate::support::dumps::Dump;
+use crate::job::{ENTRY, Job};
+use crate::support::dumps::{self, Dump};
 use crate::support::harness::{Need, Suite};
+use crate::support::moto::{self, Moto};
 use crate::support::s3::{BUCKET, OWNER, Quirks, S3Server};
+use crate::support::zips;
 
 struct Bucket {
     root: TempDir,
@@ -71,6 +74,34 @@ fn keys_at(port: u16) -> String {
     )
 }
 
+/// Another server, with an archive in two parts: published, found again the next night, and told what it keeps to.
+fn at_moto() -> Result<()> {
+    let moto = Moto::start();
+    let mut job = Job::new();
+    job.destinations = format!(
+        "[[destination]]\nname = \"nas\"\nretries = 0\ntype = \"s3\"\nendpoint = \"http://127.0.0.1:{}\"\nallow_http = true\n\
+         bucket = \"{}\"\nprefix = \"boutique\"\naccess_key_id = \"x\"\nsecret_access_key = \"y\"\nretention = {{ keep_days = 5 }}\n",
+        moto.port(),
+        moto::BUCKET
+    );
+    job.dump = "complete = \"off\"\n".into();
+    let dump = dumps::noise(super::MIDDLING_BYTES);
+    job.publish_bytes(zips::good(ENTRY, &dump));
+    for day in ["20", "21"] {
+        let done = job.night(&format!("2026-11-{day} 01:00:00"));
+        ensure!(done.code == 0, "on the {day}: {done}\n{}", job.log());
+    }
+    let archive = job.path("archive-at-moto.tgz");
+    fs::write(&archive, moto.object("boutique/20261120.tgz").context("it is not there")?)?;
+    ensure!(Job::unpacked(&archive) == dump, "it is another one");
+    ensure!(moto.object("boutique/20261121.tgz").is_none(), "unchanged, yet published again");
+    let checked = job.command(&["check", "--config", "archive.toml"]).run();
+    let lines = format!("{}{}", checked.stdout, checked.stderr);
+    ensure!(lines.contains("a file shows once it is whole"), "{lines}");
+    ensure!(moto.object("boutique/.archive-check-conditions").is_none(), "the probe is left");
+    Ok(())
+}
+
 pub fn cases(suite: &mut Suite) {
     suite.case("protocols::s3_over_five_nights", &[Need::Faketime], || whole_run(&mut Bucket::start()));
     suite.case("protocols::s3_in_a_bad_week", &[Need::Faketime], || {
@@ -78,6 +109,7 @@ pub fn cases(suite: &mut Suite) {
         let port = bucket.port;
         bad_week(&mut bucket, port, &|_, port| keys_at(port))
     });
+    suite.case("protocols::s3_at_moto", &[Need::Faketime, Need::Python("moto")], at_moto);
     suite.case("protocols::s3_publishes_where_nothing_may_be_deleted", &[Need::Faketime], append_only);
     suite.case("protocols::s3_needs_little_memory", &[Need::Faketime], || little_memory(&mut Bucket::start()));
 }
