@@ -299,7 +299,8 @@ fn cut_upload(server: &dyn Server) -> Result<()> {
             return Ok(());
         }
         destination.move_new(&part, &name).with_context(|| format!("{tenth} tenths"))?;
-        ensure!(proxy.connections() == 2, "{tenth} tenths: {} connections", proxy.connections());
+        // Where everything was sent and the answer did not come, a further one may have looked for the file.
+        ensure!((2..=3).contains(&proxy.connections()), "{tenth} tenths: {} connections", proxy.connections());
         Ok(())
     })?;
     let disk = server.disk(Place::Data);
