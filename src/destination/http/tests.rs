@@ -156,6 +156,62 @@ fn a_body_that_breaks_off_is_no_success() {
 }
 
 #[test]
+fn headers_without_end_and_an_answer_in_another_coding_are_no_danger() {
+    let lines: Vec<String> = (0..100_000).map(|number| format!("X-{number}: {}", "x".repeat(100))).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let zeros = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    let server = Responder::start(vec![
+        reply("200 OK", &lines, b""),
+        reply("200 OK", &["Content-Length: 10", "Content-Encoding: gzip"], &zeros),
+    ]);
+    let url = server.url("/x");
+    let http = http(&url, &Interrupt::default());
+    let error = http.call(http.request(Method::GET, &url), &what).err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Unreachable);
+    // As it came: nothing is unpacked.
+    let mut held = Vec::new();
+    let mut sink = |bytes: &[u8]| {
+        held.extend_from_slice(bytes);
+        Ok(())
+    };
+    http.call(http.request(Method::GET, &url), &what).unwrap().read(&mut sink, &what).unwrap();
+    assert_eq!(held, zeros);
+}
+
+#[test]
+fn an_answer_that_trickles_stands_still_unless_it_may() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}/x", listener.local_addr().unwrap())).unwrap();
+    let server = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n").unwrap();
+            // Each byte long before the limit of 0.6 s, all of them after it.
+            for _ in 0..20 {
+                std::thread::sleep(Duration::from_millis(60));
+                if stream.write_all(b" ").is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let http = http(&url, &Interrupt::default());
+    let mut answer = http.call(http.request(Method::GET, &url), &what).unwrap();
+    let error = answer.read(&mut |_| Ok(()), &what).unwrap_err();
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "no byte moved for 0.6 s");
+    drop(answer);
+    let mut answer = http.call(http.request(Method::GET, &url), &what).unwrap();
+    #[cfg(feature = "s3")]
+    {
+        answer.may_trickle(Duration::from_secs(20));
+        assert_eq!(answer.text(20, &what).unwrap().len(), 20);
+    }
+    drop(answer);
+    server.join().unwrap();
+}
+
+#[test]
 fn a_signal_ends_a_call() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = Url::parse(&format!("http://{}/x", listener.local_addr().unwrap())).unwrap();
