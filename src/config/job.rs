@@ -36,6 +36,9 @@ pub(super) fn host(item: &Item<'_>) -> Option<String> {
         ("must be a host name, not a URL", "leave out `…://` and the path")
     } else if host.contains('@') {
         ("must be a host name without a user", "write the user as `username`")
+    } else if bare.starts_with('-') {
+        // A program that is handed it would take it for an option.
+        ("must be a host name, which does not begin with `-`", "write the name as `ping` takes it")
     } else if host.contains(char::is_whitespace) || host.contains('/') {
         ("must be a host name", "a directory on the server goes into `path`")
     } else if host.starts_with('-') || host.chars().any(crate::text::is_unsafe) {

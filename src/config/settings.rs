@@ -338,6 +338,15 @@ impl Protocol {
         }
     }
 
+    /// Whether it never encrypts, by its nature: what goes by FTP was allowed in its own settings.
+    pub fn is_unencrypted(&self) -> bool {
+        match self {
+            Protocol::Nfs(_) => true,
+            Protocol::Rsync(rsync) => matches!(rsync.way, RsyncWay::Daemon { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether it keeps to `bandwidth_limit` by itself.
     pub fn limits_bandwidth(&self) -> bool {
         matches!(self, Protocol::Rsync(_))

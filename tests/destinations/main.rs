@@ -81,6 +81,8 @@ const PROTOCOLS: &[Protocol] = &[
     rsync::DAEMON,
     #[cfg(feature = "rsync")]
     rsync::SSH,
+    #[cfg(feature = "rsync")]
+    rsync::RRSYNC,
     #[cfg(feature = "s3")]
     s3::PLAIN,
     #[cfg(feature = "s3")]
@@ -138,6 +140,8 @@ fn main() -> ExitCode {
             });
         }
     }
+    #[cfg(feature = "rsync")]
+    rsync::cases(&mut suite);
     // A build without some protocol has no table to compare.
     if cfg!(all(
         feature = "ftp",

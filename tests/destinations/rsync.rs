@@ -1,16 +1,19 @@
-//! rsync twice: to a module of a daemon, and over SSH.
+//! rsync three times: to a module of a daemon, over SSH, and over SSH to an account that `rrsync` keeps to a directory.
 
 use std::cell::{OnceCell, Ref, RefCell};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, ensure};
 use archive::config::secret::Secret;
 use archive::config::settings::{DestinationSettings, HostKey, Protocol as ProtocolSettings, RsyncSettings, RsyncWay};
 use archive::destination::{Capabilities, ErrorKind};
 
-use crate::server::{Directory, Disk, Feature, Given, Place, Protocol, Refusal, Server};
-use crate::support::harness::Need;
+use crate::server::{self, Directory, Disk, Feature, Given, Place, Protocol, Refusal, Server, content, says};
+use crate::support::accounts;
+use crate::support::harness::{Need, Suite};
 use crate::support::rsyncd::{MODULE, PASSWORD, Rsyncd, USER, give};
 use crate::support::ssh_keys;
 use crate::support::sshd::{self, Account, Sshd};
@@ -25,7 +28,7 @@ pub const DAEMON: Protocol = Protocol {
     name: "rsync-daemon",
     needs: &[RSYNC],
     features: FEATURES,
-    start: || Box::new(Daemon { server: RefCell::new(Rsyncd::start()), small: OnceCell::new() }),
+    start: || Box::new(Daemon::refusing("")),
     refusals: &["wrong_password", "wrong_user", "wrong_module"],
     more_needs: |feature| match feature {
         Feature::Small => vec![Need::Tmpfs],
@@ -37,7 +40,7 @@ pub const SSH: Protocol = Protocol {
     name: "rsync-ssh",
     needs: &[RSYNC, Need::SshdAccounts],
     features: FEATURES,
-    start: || Box::new(OverSsh { sshd: OnceLock::new() }),
+    start: || Box::new(OverSsh { sshd: OnceLock::new(), rrsync: false }),
     refusals: &[
         "wrong_key",
         "wrong_user",
@@ -49,6 +52,57 @@ pub const SSH: Protocol = Protocol {
     more_needs: DAEMON.more_needs,
 };
 
+pub const RRSYNC: Protocol = Protocol {
+    name: "rsync-rrsync",
+    needs: &[RSYNC, Need::Program("rrsync", "rsync"), Need::SshdAccounts],
+    features: &[Feature::Any, Feature::Directory, Feature::PutNew, Feature::ReadOnly],
+    start: || Box::new(OverSsh { sshd: OnceLock::new(), rrsync: true }),
+    refusals: &["wrong_key"],
+    more_needs: |_| Vec::new(),
+};
+
+/// Daemons with settings of their own.
+pub fn cases(suite: &mut Suite) {
+    suite.case("rsync-daemon::a_deletion_that_the_server_refuses_is_said", &[RSYNC], || {
+        for refused in ["delete", "delete*", "delete delete-missing-args"] {
+            let server = Daemon::refusing(refused);
+            let mut destination = server.connect(Place::Data)?;
+            server.disk(Place::Data).write("20261120.tgz", b"content");
+            let result = destination.remove("20261120.tgz");
+            let told = server::refused(&server, result, ErrorKind::PermissionDenied)
+                .with_context(|| format!("refuse options = {refused}"))?;
+            says(&told, &["20261120.tgz", "refuse options", "retention"])?;
+            ensure!(server.disk(Place::Data).read("20261120.tgz").is_some(), "gone all the same: {refused}");
+        }
+        Ok(())
+    });
+    suite.case("rsync-daemon::a_file_is_read_where_the_server_refuses_to_write_in_place", &[RSYNC], || {
+        let server = Daemon::refusing("inplace");
+        let mut destination = server.connect(Place::Data)?;
+        let held = content(3_000_000, 21);
+        server.disk(Place::Data).write("x", &held);
+        ensure!(
+            server::read(&mut *destination, "x", 0)? == held && server::read(&mut *destination, "x", 10)? == held[10..]
+        );
+        Ok(())
+    });
+    suite.case("rsync-daemon::a_file_of_60_gb_is_read_no_further_than_wanted", &[RSYNC], || {
+        let server = Daemon::refusing("");
+        let mut destination = server.connect(Place::Data)?;
+        server.disk(Place::Data).write("x", b"");
+        let file = fs::File::options().write(true).open(server.server().path("data/x"))?;
+        file.set_len(60 << 30)?;
+        let (mut bytes, begun) = (0, Instant::now());
+        let result = destination.get("x", 0, &mut |block| {
+            bytes += block.len();
+            if bytes > 100 << 20 { Err(std::io::Error::other("enough")) } else { Ok(()) }
+        });
+        server::refused(&server, result, ErrorKind::Local)?;
+        ensure!(bytes < 120 << 20 && begun.elapsed() < Duration::from_secs(60), "{bytes} bytes, {:?}", begun.elapsed());
+        Ok(())
+    });
+}
+
 struct Daemon {
     server: RefCell<Rsyncd>,
     /// Mounted by the first question about it.
@@ -56,6 +110,10 @@ struct Daemon {
 }
 
 impl Daemon {
+    fn refusing(options: &'static str) -> Self {
+        Daemon { server: RefCell::new(Rsyncd::refusing(options)), small: OnceCell::new() }
+    }
+
     fn server(&self) -> Ref<'_, Rsyncd> {
         self.server.borrow()
     }
@@ -144,6 +202,8 @@ fn redirected(settings: &DestinationSettings, port: u16) -> DestinationSettings 
 
 struct OverSsh {
     sshd: OnceLock<Sshd>,
+    /// The key opens nothing but `rrsync`, in the directory that holds those of [`Place`].
+    rrsync: bool,
 }
 
 impl OverSsh {
@@ -151,8 +211,25 @@ impl OverSsh {
     fn sshd(&self, small: bool) -> &Sshd {
         self.sshd.get_or_init(|| {
             let builder = Sshd::builder().accounts();
-            if small { builder.small_disk(1 << 20).start() } else { builder.start() }
+            let sshd = if small { builder.small_disk(1 << 20).start() } else { builder.start() };
+            if self.rrsync {
+                let list = sshd.key().with_file_name("authorized_keys");
+                let root = Self::root(&sshd);
+                let lines = fs::read_to_string(&list).expect("own file");
+                let kept: String = lines
+                    .lines()
+                    .map(|key| format!("command=\"rrsync {}\",restrict {key}\n", root.display()))
+                    .collect();
+                fs::write(&list, kept).expect("own file");
+                // Where it puts what an interrupted upload has brought.
+                accounts::give_to(&root, accounts::SHELL);
+            }
+            sshd
         })
+    }
+
+    fn root(sshd: &Sshd) -> PathBuf {
+        sshd.place(Account::Shell).local.parent().expect("below it").to_owned()
     }
 
     fn place(&self, place: Place) -> sshd::Place {
@@ -179,8 +256,12 @@ impl OverSsh {
     }
 
     fn keys(&self, place: Place) -> RsyncSettings {
-        let at = self.place(place);
+        let mut at = self.place(place);
         let sshd = self.sshd(false);
+        if self.rrsync {
+            let below = at.local.strip_prefix(Self::root(sshd)).expect("below it");
+            at.remote = below.to_str().expect("plain").to_owned();
+        }
         let known = sshd.known_hosts_line(ssh_keys::KeyType::Ed25519);
         let (_, key) = known.split_once(' ').expect("a name and a key");
         let way = RsyncWay::Ssh {

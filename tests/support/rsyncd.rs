@@ -32,14 +32,21 @@ pub struct Rsyncd {
     port: u16,
     child: Option<Child>,
     mounted: Vec<PathBuf>,
+    /// `refuse options`
+    refused: &'static str,
 }
 
 impl Rsyncd {
     /// With the directories `data` (empty and writable) and `read-only`.
     pub fn start() -> Self {
+        Self::refusing("")
+    }
+
+    /// The same that takes none of these options (`refuse options` of rsyncd.conf(5)).
+    pub fn refusing(refused: &'static str) -> Self {
         let temp = tempfile::Builder::new().prefix("rsyncd-").permissions(Permissions::from_mode(0o755)).tempdir();
         let mut server =
-            Rsyncd { directory: temp.expect("a temp directory"), port: 0, child: None, mounted: Vec::new() };
+            Rsyncd { directory: temp.expect("a temp directory"), port: 0, child: None, mounted: Vec::new(), refused };
         fs::create_dir(server.root()).expect("own directory");
         for name in ["data", "read-only", "small"] {
             fs::create_dir(server.path(name)).expect("own directory");
@@ -133,7 +140,8 @@ impl Rsyncd {
         format!(
             "port = {port}\naddress = 127.0.0.1\nuse chroot = no\nmunge symlinks = no\nlog file = {at}/log\n\
              lock file = {at}/lock\n{user}[{MODULE}]\npath = {at}/files\nread only = no\nauth users = {USER}\n\
-             secrets file = {at}/secrets\n"
+             secrets file = {at}/secrets\nrefuse options = {}\n",
+            self.refused
         )
     }
 }

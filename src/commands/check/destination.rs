@@ -69,6 +69,16 @@ pub(super) fn check(settings: &DestinationSettings, probing: &Probing<'_>, list:
     describe(session.as_mut(), area, list);
     check_space(session.as_mut(), area, probing.zip_bytes, list);
     check_clock(session.as_mut(), area, list);
+    if settings.protocol.is_unencrypted() {
+        list.warn(
+            area,
+            "not encrypted, and the server proves nothing: who is on the way can read and change the archives",
+            Some(text!(
+                "only on a network that is trusted; `type = \"sftp\"`, or rsync over SSH (without `module`), encrypts"
+                    / "seulement sur un réseau de confiance ; `type = \"sftp\"`, ou rsync par SSH (sans `module`), chiffre"
+            )),
+        );
+    }
     if settings.retention.is_none() {
         list.warn(
             area,

@@ -647,6 +647,12 @@ fn an_rsync_destination_goes_over_ssh_or_to_a_module() {
     assert_eq!((daemon.port, daemon.location().as_str()), (873, "rsync://me@NAS/archives/a/b"));
     assert_eq!(daemon.secrets().len(), 1);
     assert!(daemon.server().is_none() && !format!("{daemon:?}").contains("geheim"));
+    let option = fixture
+        .load(&format!("{SOURCE}[[destination]]\nname = \"nas\"\ntype = \"rsync\"\nhost = \"--x\"\nmodule = \"a\"\n"));
+    assert_eq!(
+        messages(&option.unwrap_err()),
+        ["destination[nas].host: must be a host name, which does not begin with `-`"]
+    );
     let open = good("module = \"archives\"\nport = 8730");
     assert_eq!(open.location(), "rsync://NAS:8730/archives");
     let bad = |keys: &str| messages(&load(keys).unwrap_err());

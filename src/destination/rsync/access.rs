@@ -83,6 +83,12 @@ impl Access {
         Ok(Access { directory, options, prefix })
     }
 
+    /// The room for what is received.
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(self.directory.path())?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// A path in the private directory: `empty`, `send` and `received` are directories.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)

@@ -6,7 +6,7 @@ use super::host_key;
 use super::program::Done;
 use crate::destination::{DestinationError, ErrorKind, Timeouts};
 use crate::text;
-use crate::text::Text;
+use crate::text::{MAX_LINE_CHARS, Text};
 
 /// Which way the bytes go: the other end is the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub(super) fn verdict(done: &Done, circumstances: Circumstances) -> Verdict {
     if over_ssh && (refused || said("Too many authentication failures")) {
         return is(ErrorKind::Auth, Some(ssh_login_hint()));
     }
-    if let Some(verdict) = of_daemon(done, &why) {
+    if let Some(verdict) = of_daemon(done, &why).or_else(|| of_rrsync(done, &why)) {
         return verdict;
     }
     if matches!(done.code, Some(35)) || said("timed out") || said("Timed out") || said("timeout waiting for daemon") {
@@ -151,11 +151,29 @@ fn of_daemon(done: &Done, why: &str) -> Option<Verdict> {
     if said("@ERROR: max connections") {
         return is(ErrorKind::Unreachable, Some(unreachable_hint()));
     }
+    if said("is configured to refuse") {
+        return is(ErrorKind::PermissionDenied, Some(refused_hint()));
+    }
     (said("@ERROR") || said("not configured to")).then(|| Verdict {
         kind: ErrorKind::Other,
         why: why.to_owned(),
         hint: None,
     })
+}
+
+/// What `rrsync` says, which keeps an account to a directory and to some options.
+fn of_rrsync(done: &Done, why: &str) -> Option<Verdict> {
+    let line = done.errors.lines().map(str::trim).find(|line| line.contains("rrsync error: "))?;
+    let (kind, hint) = match line {
+        // Of 3.4.4 and later, which look at the path themselves.
+        line if ["No such file or directory", "Not a directory"].iter().any(|words| line.ends_with(words)) => {
+            (ErrorKind::NotFound, None)
+        }
+        line if line.ends_with("Permission denied") => (ErrorKind::PermissionDenied, Some(rights_hint())),
+        line if line.contains("-only server") => (ErrorKind::PermissionDenied, Some(refused_hint())),
+        _ => (ErrorKind::Other, Some(refused_hint())),
+    };
+    Some(Verdict { kind, why: why.to_owned(), hint })
 }
 
 /// What the operating system of either end says: `rsync: [receiver] mkstemp "…" failed: Permission denied (13)`.
@@ -179,10 +197,7 @@ fn of_a_file(done: &Done, circumstances: Circumstances, why: &str) -> Option<Ver
             "make room on the server, raise the account's quota, or keep fewer archives (`retention`)"
                 / "libérez de la place sur le serveur, augmentez le quota du compte, ou gardez moins d'archives (`retention`)"
         )),
-        ErrorKind::PermissionDenied if circumstances.over_ssh => Some(text!(
-            "give this account the right to write in `path` on the server, or choose another `path`"
-                / "donnez à ce compte le droit d'écrire dans `path` sur le serveur, ou choisissez un autre `path`"
-        )),
+        ErrorKind::PermissionDenied if circumstances.over_ssh => Some(rights_hint()),
         ErrorKind::PermissionDenied => Some(text!(
             "give the daemon's user (`uid` of the module in `rsyncd.conf`, else `nobody`) the right to write in `path`, or choose another `path`"
                 / "donnez à l'utilisateur du démon (`uid` du module dans `rsyncd.conf`, sinon `nobody`) le droit d'écrire dans `path`, ou choisissez un autre `path`"
@@ -221,16 +236,35 @@ fn told(done: &Done) -> String {
         ];
         !ornament && !consequence.iter().any(|words| line.contains(words))
     };
-    let lines: Vec<&str> = done.errors.lines().map(str::trim).filter(says).take(3).collect();
+    let lines: Vec<String> = done.errors.lines().map(str::trim).filter(says).take(3).map(quoted).collect();
     if !lines.is_empty() {
         return lines.join("; ");
     }
     let last = done.errors.lines().map(str::trim).find(|line| !line.is_empty());
     match (last, done.code) {
-        (Some(line), _) => line.to_owned(),
+        (Some(line), _) => quoted(line),
         (None, Some(code)) => format!("rsync ended with code {code} and no word"),
         (None, None) => "rsync was killed".to_owned(),
     }
+}
+
+fn quoted(line: &str) -> String {
+    text::quote(line, MAX_LINE_CHARS)
+}
+
+/// What a server does not allow at all.
+pub(super) fn refused_hint() -> Text {
+    text!(
+        "the server allows this account no such thing: `refuse options` of the module in `rsyncd.conf`, the options of `rrsync`, or a disk that takes no deletions; if it is meant so, the server must purge: leave out `retention`"
+            / "le serveur ne le permet pas à ce compte : `refuse options` du module dans `rsyncd.conf`, les options de `rrsync`, ou un disque qui n'accepte pas de suppressions ; si c'est voulu, c'est au serveur de purger : retirez `retention`"
+    )
+}
+
+fn rights_hint() -> Text {
+    text!(
+        "give this account the right to write in `path` on the server (with `rrsync` also in the directory that it is kept to), or choose another `path`"
+            / "donnez à ce compte le droit d'écrire dans `path` sur le serveur (avec `rrsync` aussi dans le répertoire où il est confiné), ou choisissez un autre `path`"
+    )
 }
 
 fn unreachable_hint() -> Text {
@@ -365,6 +399,25 @@ mod tests {
             ErrorKind::Other,
             "bash: line 1: rsync: command not found",
         ),
+        (
+            12,
+            "/usr/bin/rrsync error: post-realpath open failed (race detected): boutique No such file or directory\nrsync: connection unexpectedly closed (0 bytes received so far) [Receiver]\n",
+            ErrorKind::NotFound,
+            "/usr/bin/rrsync error: post-realpath open failed (race detected): boutique No such file or directory",
+        ),
+        (
+            12,
+            "/usr/bin/rrsync error: sending to read-only server is not allowed\nrsync: connection unexpectedly closed (0 bytes received so far) [sender]\n",
+            ErrorKind::PermissionDenied,
+            "/usr/bin/rrsync error: sending to read-only server is not allowed",
+        ),
+        (
+            4,
+            "rsync: The server is configured to refuse --delete\nrsync error: requested action not supported (code 4) at clientserver.c(1267) [Receiver=3.5.0]\n",
+            ErrorKind::PermissionDenied,
+            "rsync: The server is configured to refuse --delete",
+        ),
+        (5, "@ERROR: no\u{1b}[2J\r✓ published\n", ErrorKind::Other, "@ERROR: no\\u{1b}[2J\\u{d}✓ published"),
         (
             12,
             "rsync: connection unexpectedly closed (0 bytes received so far) [Receiver]\nrsync error: error in rsync protocol data stream (code 12)\n",

@@ -1,12 +1,15 @@
 //! The fingerprints of the configuration, made into what ssh understands: a `known_hosts` file with the keys they belong to.
 
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
 use super::access::whole_seconds;
+use super::errors::stalled;
 use super::program;
 use crate::config::settings::RsyncSettings;
 use crate::destination::{DestinationError, ErrorKind, Timeouts};
@@ -49,8 +52,17 @@ fn scan(settings: &RsyncSettings, timeouts: Timeouts, interrupt: &Interrupt) -> 
     let seconds = whole_seconds(timeouts.connect);
     let mut command = program::command("ssh-keyscan");
     command.arg("-T").arg(seconds.to_string()).arg("-p").arg(settings.port.to_string()).arg("--").arg(&settings.host);
-    let done = program::run(command, interrupt, &mut |_| Ok(())).map_err(|error| {
-        let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::Other } else { ErrorKind::Local };
+    // It counts the time of each question, and some servers answer byte by byte.
+    let begun = Instant::now();
+    let mut in_time = |_| match begun.elapsed() > timeouts.connect + timeouts.stall {
+        true => Err(io::ErrorKind::TimedOut.into()),
+        false => Ok(()),
+    };
+    let done = program::run(command, interrupt, &mut in_time).map_err(|error| {
+        if error.kind() == io::ErrorKind::TimedOut {
+            return stalled(timeouts.connect).during(what());
+        }
+        let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::Other } else { ErrorKind::Local };
         let error = DestinationError::new(kind, what()).caused_by(format!("`ssh-keyscan`: {error}"));
         error.with_hint(text!(
             "install OpenSSH's client programs (`openssh-client`)"

@@ -2,12 +2,24 @@
 
 use chrono::NaiveDateTime;
 
-use crate::destination::Entry;
+use crate::destination::limits::Listing;
+use crate::destination::{DestinationError, Entry, ErrorKind};
+use crate::text::{self, MAX_LINE_CHARS};
 
 /// The entries of a listing made with `--no-human-readable --8-bit-output`, in UTC; `.`, the directory itself, is among them.
-pub(super) fn entries(output: &[u8]) -> Result<Vec<Entry>, String> {
-    let lines = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| entry(line).ok_or_else(|| String::from_utf8_lossy(line).into_owned())).collect()
+///
+/// # Errors
+/// For the first line that is not understood, and for a listing that is larger than any may be.
+pub(super) fn entries(output: &[u8]) -> Result<Vec<Entry>, DestinationError> {
+    let mut listing = Listing::new();
+    for line in output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let entry = entry(line).ok_or_else(|| {
+            let line = text::quote(&String::from_utf8_lossy(line), MAX_LINE_CHARS);
+            DestinationError::new(ErrorKind::Other, format!("rsync listed `{line}`"))
+        })?;
+        listing.push(entry)?;
+    }
+    Ok(listing.finish())
 }
 
 /// `-rw-r--r--          17 2026/11/20 01:00:00 the name`: one space, then the name, which may begin with more.
@@ -80,7 +92,7 @@ mod tests {
     #[test]
     fn what_is_no_entry_makes_the_listing_incomplete() {
         for line in ["skipping directory x", "-rw-r--r-- 1 2026/11/20 18:25:05", "-rw-r--r-- x 2026/11/20 18:25:05 a"] {
-            assert_eq!(entries(line.as_bytes()).unwrap_err(), line);
+            assert_eq!(entries(line.as_bytes()).unwrap_err().to_string(), format!("rsync listed `{line}`"));
         }
     }
 }

@@ -4,30 +4,34 @@
 //! is there. Names never stand on a command line, where some characters mean something: they are told by `--files-from`.
 //!
 //! - `program` runs a program, `access` prepares the files that it reads, `host_key` finds the keys behind fingerprints.
-//! - `listing` understands what rsync lists, `errors` what it complains about.
+//! - `received` hands on what rsync receives, `listing` understands what rsync lists, `errors` what it complains about.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::access::{Access, whole_seconds};
 use self::errors::{Circumstances, Verdict, Way, verdict};
-use self::program::{Done, Progress, Seen};
+use self::program::{Done, Progress};
+use self::received::Received;
 use super::feed::Feed;
+use super::limits::StallTimer;
 use super::{Capabilities, Destination, DestinationError, Entry, ErrorKind, Sink, Source, Timeouts, check_name};
 use crate::config::settings::{HostKey, RsyncSettings, RsyncWay};
 use crate::digest::Digest;
 use crate::interrupt::Interrupt;
 use crate::text;
+use crate::text::MAX_LINE_CHARS;
 
 mod access;
 mod errors;
 mod host_key;
 mod listing;
 mod program;
+mod received;
 
 /// The rights of new files, as far as the server's umask allows: archives hold a whole database.
 const FILE_RIGHTS: &str = "--chmod=F640";
@@ -126,13 +130,13 @@ impl RsyncDestination {
     /// A command that is about one name.
     fn command_about(&self, name: &str) -> Result<Command, DestinationError> {
         check_name(name)?;
-        self.command_about_path(name)
+        self.command_about_path(name).map_err(ours)
     }
 
     /// A command that is about one path below what it names.
-    fn command_about_path(&self, name: &str) -> Result<Command, DestinationError> {
+    fn command_about_path(&self, name: &str) -> io::Result<Command> {
         let list = self.access.path("names");
-        fs::write(&list, format!("{name}\0")).map_err(ours)?;
+        fs::write(&list, format!("{name}\0"))?;
         let mut command = self.command();
         // By itself it would mean to keep paths, and to list directories.
         command.args(["--from0", "--no-relative"]).arg(format!("--files-from={}", list.display()));
@@ -157,7 +161,7 @@ impl RsyncDestination {
     fn ask(&self, command: Command, way: Way) -> Result<Done, Failure> {
         let limit = self.timeouts.connect + self.timeouts.stall;
         let mut watch = Watch::new(limit, self.timeouts.stall);
-        self.run(command, way, &mut |seen| watch.look(seen))
+        self.run(command, way, &mut |seen| watch.look(seen.printed))
     }
 
     /// As the error of an operation; what an unknown host showed is asked, for whoever has to confirm it.
@@ -165,6 +169,7 @@ impl RsyncDestination {
         let mut verdict = match verdict {
             Failure::Ours(error) => return DestinationError::new(ErrorKind::Local, what).caused_by(error),
             Failure::Theirs(verdict) => verdict,
+            Failure::NoFile => return DestinationError::new(ErrorKind::Other, what).caused_by("it is no file"),
         };
         if let (ErrorKind::Untrusted, RsyncWay::Ssh { host_key: HostKey::KnownHosts(_), .. }) =
             (verdict.kind, &self.settings.way)
@@ -258,6 +263,29 @@ impl RsyncDestination {
         self.ask(command, Way::There).map(drop)
     }
 
+    /// Has rsync write a file into ours, and hands it on as it grows.
+    fn receive(&self, name: &str, offset: u64, sink: &mut Sink<'_>, option: &str) -> Result<(), Failure> {
+        // rsync 3.5.0 as a daemon without chroot does not find files that are named below a directory of the module.
+        let (listed, from) = match (self.over_ssh(), self.settings.path.as_str()) {
+            (false, path) if !path.is_empty() => (format!("{path}/{name}"), self.remote("")),
+            _ => (name.to_owned(), self.directory()),
+        };
+        let mut command = self.command_about_path(&listed)?;
+        command.args(["--ignore-times", "--no-dirs", "--out-format=%i", option]);
+        command.arg(from).arg(self.access.path("received/"));
+        let mut received = Received::create(self.access.path("received").join(name), offset)?;
+        let mut watch = Watch::new(self.timeouts.stall, self.timeouts.stall);
+        let done = self.run(command, Way::Here, &mut |seen| {
+            watch.look(received.len()? + seen.printed)?;
+            received.hand_on(&self.interrupt, sink)
+        })?;
+        // One line for the file: `>f.sT......`.
+        if !printed_line(&done.output, b">f") {
+            return Err(Failure::NoFile);
+        }
+        Ok(received.finish(&self.interrupt, sink)?)
+    }
+
     /// Sends all of `source`; tells whether rsync did so or left alone what has the name.
     fn send(&self, name: &str, source: &mut dyn Source, options: &[&str]) -> Result<bool, DestinationError> {
         let what = || self.what("write", name);
@@ -282,7 +310,7 @@ impl RsyncDestination {
         let reading = Duration::from_secs(len_bytes / SLOW_DISK_BYTES_PER_SECOND);
         let mut watch = Watch::new(self.timeouts.stall + reading, self.timeouts.stall);
         let done = self.run(command, Way::There, &mut |seen| {
-            watch.look(seen)?;
+            watch.look(seen.moved)?;
             match is_own_file {
                 true => source.sent_by_path(seen.moved.min(len_bytes)),
                 false => Ok(()),
@@ -298,7 +326,7 @@ impl RsyncDestination {
         check_length(&staged, len_bytes)?;
         let _ = fs::remove_file(&staged);
         // One line for each file that was sent: `<f+++++++++`.
-        Ok(done.output.split(|byte| matches!(byte, b'\r' | b'\n')).any(|line| line.starts_with(b"<f")))
+        Ok(printed_line(&done.output, b"<f"))
     }
 }
 
@@ -306,28 +334,38 @@ impl RsyncDestination {
 enum Failure {
     Ours(io::Error),
     Theirs(Verdict),
+    /// Nothing failed, and nothing came.
+    NoFile,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Ours(error)
+    }
 }
 
 /// Ends a call that does not go on. rsync's own limit does not see it all: while one end waits for its disk, or one direction
 /// of the line is dead, the other still sends signs of life.
 struct Watch {
-    seen: Seen,
-    since: Instant,
-    limit: Duration,
+    moved: u64,
+    timer: StallTimer,
     stall: Duration,
 }
 
 impl Watch {
     /// The first byte may take longer, where the server has to read something before.
     fn new(first: Duration, stall: Duration) -> Self {
-        Watch { seen: Seen::default(), since: Instant::now(), limit: first, stall }
+        Watch { moved: 0, timer: StallTimer::new(first), stall }
     }
 
-    fn look(&mut self, seen: Seen) -> io::Result<()> {
-        if seen != self.seen {
-            (self.seen, self.since, self.limit) = (seen, Instant::now(), self.stall);
+    /// Told how many bytes have moved so far.
+    fn look(&mut self, moved: u64) -> io::Result<()> {
+        if self.moved == 0 && moved > 0 {
+            self.timer = StallTimer::new(self.stall);
         }
-        match self.since.elapsed() > self.limit {
+        self.timer.moved(moved.saturating_sub(self.moved));
+        self.moved = moved;
+        match self.timer.is_stalled() {
             true => Err(io::ErrorKind::TimedOut.into()),
             false => Ok(()),
         }
@@ -348,9 +386,8 @@ impl Destination for RsyncDestination {
         let mut command = self.command();
         command.arg("--list-only").arg(self.directory());
         let done = self.ask(command, Way::Here).map_err(|why| self.failed(why, what()))?;
-        let entries = listing::entries(&done.output).map_err(|line| {
-            DestinationError::new(ErrorKind::Other, what()).caused_by(format!("rsync listed `{line}`"))
-        })?;
+        let entries = listing::entries(&done.output)
+            .map_err(|why| DestinationError::new(ErrorKind::Other, what()).caused_by(why))?;
         Ok(entries.into_iter().filter(|entry| entry.name != ".").collect())
     }
 
@@ -359,9 +396,8 @@ impl Destination for RsyncDestination {
         let mut command = self.command_about(name)?;
         command.args(["--list-only", "--ignore-missing-args", "--dirs"]).arg(self.directory()).arg(".");
         let done = self.ask(command, Way::Here).map_err(|why| self.failed(why, what()))?;
-        let entries = listing::entries(&done.output).map_err(|line| {
-            DestinationError::new(ErrorKind::Other, what()).caused_by(format!("rsync listed `{line}`"))
-        })?;
+        let entries = listing::entries(&done.output)
+            .map_err(|why| DestinationError::new(ErrorKind::Other, what()).caused_by(why))?;
         Ok(entries.into_iter().find(|entry| entry.name == name))
     }
 
@@ -382,35 +418,17 @@ impl Destination for RsyncDestination {
     }
 
     fn get(&mut self, name: &str, offset: u64, sink: &mut Sink<'_>) -> Result<(), DestinationError> {
-        let what = || self.what("read", name);
         check_name(name)?;
-        // rsync 3.5.0 as a daemon without chroot does not find files that are named below a directory of the module.
-        let (listed, from) = match (self.over_ssh(), self.settings.path.as_str()) {
-            (false, path) if !path.is_empty() => (format!("{path}/{name}"), self.remote("")),
-            _ => (name.to_owned(), self.directory()),
-        };
-        let mut command = self.command_about_path(&listed)?;
-        let received = self.access.path("received").join(name);
-        command.args(["--ignore-times", "--no-dirs", "--info=progress2"]).arg(from).arg(self.access.path("received/"));
-        let _ = fs::remove_file(&received);
-        let mut watch = Watch::new(self.timeouts.stall, self.timeouts.stall);
-        self.run(command, Way::Here, &mut |seen| watch.look(seen)).map_err(|why| self.failed(why, what()))?;
-        let local = |error| DestinationError::new(ErrorKind::Local, what()).caused_by(error);
-        let mut file = match File::open(&received) {
-            Ok(file) if received.is_file() => file,
-            _ => return Err(DestinationError::new(ErrorKind::Other, what()).caused_by(format!("`{name}` is no file"))),
-        };
-        // Gone when it is closed, whatever happens.
-        fs::remove_file(&received).map_err(local)?;
-        file.seek(SeekFrom::Start(offset)).map_err(local)?;
-        let mut buffer = vec![0; BUFFER_BYTES];
-        loop {
-            self.interrupt.check().map_err(local)?;
-            match file.read(&mut buffer).map_err(local)? {
-                0 => return Ok(()),
-                count => sink(&buffer[..count]).map_err(local)?,
+        match self.receive(name, offset, sink, "--inplace") {
+            // Then it is read once all of it is here: as much as there is room for.
+            Err(Failure::Theirs(verdict)) if verdict.why.contains("refuse --inplace") => {
+                let room =
+                    self.access.free_bytes().map_err(|error| self.failed(error.into(), self.what("read", name)))?;
+                self.receive(name, offset, sink, &format!("--max-size={}", room / 10 * 9))
             }
+            result => result,
         }
+        .map_err(|why| self.failed(why, self.what("read", name)))
     }
 
     fn move_new(&mut self, from: &str, to: &str) -> Result<(), DestinationError> {
@@ -436,7 +454,14 @@ impl Destination for RsyncDestination {
                 return Err(DestinationError::new(ErrorKind::Other, what).caused_by(format!("`{name}` is no file")));
             }
         }
-        self.remove_from(name, &self.directory()).map_err(|why| self.failed(why, what))
+        self.remove_from(name, &self.directory()).map_err(|why| self.failed(why, what.clone()))?;
+        // A daemon that refuses one of its options leaves the file, and all seems well.
+        match self.stat(name)? {
+            None => Ok(()),
+            Some(_) => Err(DestinationError::new(ErrorKind::PermissionDenied, what)
+                .caused_by(format!("rsync reports no error, and `{name}` is still there"))
+                .with_hint(errors::refused_hint())),
+        }
     }
 
     fn checksum(&mut self, name: &str) -> Result<Option<Digest>, DestinationError> {
@@ -468,13 +493,18 @@ fn installed_version(interrupt: &Interrupt) -> Result<(u32, u32, u32), Destinati
                 / "installez `rsync` sur cette machine (il doit être dans `PATH`), ou utilisez `type = \"sftp\"`, qui ne demande aucun programme"
         ))
     })?;
-    let said = String::from_utf8_lossy(&done.output).lines().next().unwrap_or_default().to_owned();
+    let said = text::quote(String::from_utf8_lossy(&done.output).lines().next().unwrap_or_default(), MAX_LINE_CHARS);
     match version_in(&said) {
         Some(version) if version >= OLDEST => Ok(version),
         _ => Err(DestinationError::new(ErrorKind::Other, format!("`{said}` cannot be used")).with_hint(text!(
             "install rsync 3.1.0 or later on this machine" / "installez rsync 3.1.0 ou plus récent sur cette machine"
         ))),
     }
+}
+
+/// Whether a line of what `--out-format=%i` prints begins so: `<f` of a file that was sent, `>f` of one that was received.
+fn printed_line(output: &[u8], begin: &[u8]) -> bool {
+    output.split(|byte| matches!(byte, b'\r' | b'\n')).any(|line| line.starts_with(begin))
 }
 
 fn version_in(line: &str) -> Option<(u32, u32, u32)> {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::interrupt::{Interrupt, Interrupted};
+use crate::destination::limits::MAX_LISTING_BYTES;
+use crate::interrupt::Interrupt;
 
 /// The longest sleep between two looks at the program and the interrupt.
 const SLICE: Duration = Duration::from_millis(20);
@@ -18,8 +19,7 @@ const SLICE: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(3);
 /// How long a program may take to end when asked to, before it is made to.
 const END_LIMIT: Duration = Duration::from_secs(2);
-/// A listing of a million files.
-const MAX_OUTPUT_BYTES: u64 = 128 << 20;
+const MAX_OUTPUT_BYTES: u64 = MAX_LISTING_BYTES;
 const MAX_ERROR_BYTES: u64 = 64 << 10;
 
 /// How a program ended.
@@ -44,38 +44,21 @@ pub(super) struct Seen {
     pub(super) printed: u64,
 }
 
-/// Settings from outside that would change what rsync does.
-const FOREIGN_VARIABLES: &[&str] = &[
-    "RSYNC_CHECKSUM_LIST",
-    "RSYNC_COMPRESS_LIST",
-    "RSYNC_CONNECT_PROG",
-    "RSYNC_ICONV",
-    "RSYNC_MAX_ALLOC",
-    "RSYNC_OLD_ARGS",
-    "RSYNC_PARTIAL_DIR",
-    "RSYNC_PASSWORD",
-    "RSYNC_PROTECT_ARGS",
-    "RSYNC_PROXY",
-    "RSYNC_RSH",
-    "RSYNC_SHELL",
-    "SSH_ASKPASS",
-    "SSH_ASKPASS_REQUIRE",
-];
+/// All that it gets of our environment: variables of rsync and ssh would change what they do, others may hold secrets.
+const KEPT_VARIABLES: [&str; 5] = ["HOME", "LD_LIBRARY_PATH", "PATH", "SSH_AUTH_SOCK", "TMPDIR"];
 
 /// A program that speaks English, counts time in UTC and belongs to a process group of its own.
 pub(super) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.env("LC_ALL", "C").env("TZ", "UTC").process_group(0);
-    FOREIGN_VARIABLES.iter().for_each(|name| {
-        command.env_remove(name);
-    });
+    let kept = KEPT_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    command.env_clear().envs(kept).env("LC_ALL", "C").env("TZ", "UTC").process_group(0);
     command
 }
 
 /// Runs it to its end.
 ///
 /// # Errors
-/// What starting it gave; [`Interrupted`], or what `progress` gave, after which it was ended.
+/// What starting it gave; what [`Interrupt::check`] or `progress` gave, after which it was ended.
 pub(super) fn run(mut command: Command, interrupt: &Interrupt, progress: &mut Progress<'_>) -> io::Result<Done> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let counters = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
@@ -93,9 +76,12 @@ pub(super) fn run(mut command: Command, interrupt: &Interrupt, progress: &mut Pr
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        let mut going = progress(seen());
-        if begun.elapsed() >= GRACE && interrupt.check().is_err() {
-            going = going.and(Err(io::Error::other(Interrupted)));
+        let mut going = match seen().printed > MAX_OUTPUT_BYTES {
+            true => Err(endless()),
+            false => progress(seen()),
+        };
+        if begun.elapsed() >= GRACE {
+            going = going.and_then(|()| interrupt.check());
         }
         if let Err(stop) = going {
             end(&mut child);
@@ -114,12 +100,17 @@ pub(super) fn run(mut command: Command, interrupt: &Interrupt, progress: &mut Pr
     }
     let output = output.join().unwrap_or_default();
     if output.len() as u64 > MAX_OUTPUT_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the program's output has no end"));
+        return Err(endless());
     }
     progress(seen())?;
     let errors = String::from_utf8_lossy(&errors.join().unwrap_or_default()).into_owned();
     let code = status.code().or_else(|| status.signal().map(|_| -1)).filter(|code| *code >= 0);
     Ok(Done { code, output, errors })
+}
+
+fn endless() -> io::Error {
+    let why = format!("its output is longer than {} MiB", MAX_OUTPUT_BYTES >> 20);
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// Asks it and all it has started to end, so that rsync may keep what has arrived; then makes them.
@@ -181,6 +172,7 @@ fn last_number(output: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interrupt::{Interrupted, is_time_limit};
 
     fn ignore(_: Seen) -> io::Result<()> {
         Ok(())
@@ -224,6 +216,12 @@ mod tests {
     }
 
     #[test]
+    fn output_without_end_ends_it() {
+        let error = run(sh("yes"), &Interrupt::default(), &mut ignore).unwrap_err();
+        assert!(error.to_string().contains("longer than 64 MiB"), "{error}");
+    }
+
+    #[test]
     fn a_signal_ends_it_after_a_moment_of_grace() {
         let interrupt = Interrupt::default();
         interrupt.stop();
@@ -231,5 +229,18 @@ mod tests {
         assert_eq!(done.output, b"quick\n");
         let error = run(sh("sleep 60"), &interrupt, &mut ignore).unwrap_err();
         assert!(error.get_ref().is_some_and(|inner| inner.is::<Interrupted>()), "{error}");
+        let limited = Interrupt::default().with_time_limit(Duration::ZERO);
+        let error = run(sh("sleep 60"), &limited, &mut ignore).unwrap_err();
+        assert!(is_time_limit(&error), "{error}");
+    }
+
+    #[test]
+    fn it_sees_little_of_our_environment() {
+        let done = run(sh("env"), &Interrupt::default(), &mut ignore).unwrap();
+        let names = String::from_utf8(done.output).unwrap();
+        let names = names.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name);
+        let own = ["LC_ALL", "TZ", "PWD", "SHLVL", "_"];
+        let foreign: Vec<_> = names.filter(|name| !own.contains(name) && !KEPT_VARIABLES.contains(name)).collect();
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && foreign.is_empty(), "{foreign:?}");
     }
 }
