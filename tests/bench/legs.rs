@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::ensure;
 use archive::zip_source::find_entry;
 
+use crate::line;
 use crate::support::harness::find_program;
 use crate::turns::{Contender, Sample, Table, shell, take_turns, timed};
 use crate::world::{ENTRY, World, ZIP, step_seconds};
@@ -16,7 +18,7 @@ const MANY: usize = 10_000;
 
 /// Verify, hash and pack, without any network.
 pub fn packing(world: &World, rounds: usize) -> anyhow::Result<Table> {
-    world.configure(world.sshd.port(), ZIP, "")?;
+    world.configure(world.near(), ZIP, "")?;
     let dir = world.dir();
     let by_hand = |tar: &'static str| {
         move || {
@@ -48,7 +50,7 @@ pub fn packing(world: &World, rounds: usize) -> anyhow::Result<Table> {
 
 /// From the source to a verified archive on the SFTP server.
 pub fn whole_run(world: &World, rounds: usize) -> anyhow::Result<Table> {
-    world.configure(world.sshd.port(), ZIP, "")?;
+    world.configure(world.near(), ZIP, "")?;
     let dir = world.dir();
     let pipeline = |tar: &str| {
         let sftp = format!(
@@ -95,9 +97,16 @@ pub fn whole_run(world: &World, rounds: usize) -> anyhow::Result<Table> {
     ))
 }
 
-/// The archive alone, to the SFTP server behind this port. The other clients get the archive that this program made.
-pub fn upload(world: &World, rounds: usize, line: &str, port: u16) -> anyhow::Result<Table> {
-    world.configure(world.sshd.port(), ZIP, "")?;
+/// The archive alone, to the SFTP server at this address; the other clients get the archive that this program made. With a
+/// `sink` the same bytes also go over the line and nowhere else.
+pub fn upload(
+    world: &World,
+    rounds: usize,
+    line: &str,
+    server: SocketAddr,
+    sink: Option<SocketAddr>,
+) -> anyhow::Result<Table> {
+    world.configure(world.near(), ZIP, "")?;
     world.forget()?;
     world.night()?;
     let dir = world.dir();
@@ -112,7 +121,7 @@ pub fn upload(world: &World, rounds: usize, line: &str, port: u16) -> anyhow::Re
     let own = |more: &'static str| {
         move || {
             world.forget()?;
-            world.configure(port, ZIP, more)?;
+            world.configure(server, ZIP, more)?;
             let (done, report) = world.night()?;
             // The connection is made in `compare`; the others' time holds theirs, too.
             let seconds = step_seconds(&report, "compare")? + step_seconds(&report, "upload")?;
@@ -132,62 +141,68 @@ pub fn upload(world: &World, rounds: usize, line: &str, port: u16) -> anyhow::Re
             })
         }
     };
+    let (host, port) = (server.ip(), server.port());
     let (options, user, remote) = (world.ssh_options(), world.user(), world.remote_path());
     fs::write(dir.join("batch"), "put up.tgz\n")?;
     fs::write(dir.join("flushed"), "put -f up.tgz\n")?;
     let (key, known) = (world.sshd.key(), dir.join("known_hosts"));
     let ssh = find_program("ssh").unwrap_or_default();
-    Ok(take_turns(
-        &format!("Upload alone, SFTP, {line}"),
-        rounds,
-        vec![
-            Contender::new(
-                "this program, steps `compare` and `upload`, `verify = \"size\"`",
-                &[],
-                own("verify = \"size\""),
-            ),
-            Contender::new("the same with `connections = 4`", &[], own("verify = \"size\"\nconnections = 4")),
-            Contender::new("the same with checksum and sidecar", &[], own("")),
-            Contender::new(
-                "OpenSSH `sftp`",
-                &["sftp"],
-                other(format!("sftp -q -b batch -P {port} {options} {user}@127.0.0.1:{remote}")),
-            ),
-            Contender::new(
-                "the same, flushed to the server's disk as this program does (`put -f`)",
-                &["sftp"],
-                other(format!("sftp -q -b flushed -P {port} {options} {user}@127.0.0.1:{remote}")),
-            ),
-            Contender::new(
-                "OpenSSH `scp`",
-                &["scp"],
-                other(format!("scp -q -P {port} {options} up.tgz {user}@127.0.0.1:{remote}/")),
-            ),
-            Contender::new(
-                "`rclone`",
-                &["rclone"],
-                other(format!(
-                    "rclone copyto up.tgz :sftp:{remote}/up.tgz --config /dev/null --sftp-host 127.0.0.1 --sftp-port {port} --sftp-user {user} \
+    let mut contenders = vec![
+        Contender::new(
+            "this program, steps `compare` and `upload`, `verify = \"size\"`",
+            &[],
+            own("verify = \"size\""),
+        ),
+        Contender::new("the same with `connections = 4`", &[], own("verify = \"size\"\nconnections = 4")),
+        Contender::new("the same with checksum and sidecar", &[], own("")),
+        Contender::new(
+            "OpenSSH `sftp`",
+            &["sftp"],
+            other(format!("sftp -q -b batch -P {port} {options} {user}@{host}:{remote}")),
+        ),
+        Contender::new(
+            "the same, flushed to the server's disk as this program does (`put -f`)",
+            &["sftp"],
+            other(format!("sftp -q -b flushed -P {port} {options} {user}@{host}:{remote}")),
+        ),
+        Contender::new(
+            "OpenSSH `scp`",
+            &["scp"],
+            other(format!("scp -q -P {port} {options} up.tgz {user}@{host}:{remote}/")),
+        ),
+        Contender::new(
+            "`rclone`",
+            &["rclone"],
+            other(format!(
+                "rclone copyto up.tgz :sftp:{remote}/up.tgz --config /dev/null --sftp-host {host} --sftp-port {port} --sftp-user {user} \
                  --sftp-key-file {} --sftp-known-hosts-file {} --sftp-disable-hashcheck",
-                    key.display(),
-                    known.display()
-                )),
-            ),
-            Contender::new(
-                "`lftp`",
-                &["lftp", "ssh"],
-                other(format!(
-                    "lftp --norc -e \"set sftp:connect-program '{} -a -x {options}'; set net:max-retries 1; put up.tgz -o {remote}/up.tgz; bye\" -p {port} sftp://{user}:@127.0.0.1",
-                    ssh.display()
-                )),
-            ),
-        ],
-    ))
+                key.display(),
+                known.display()
+            )),
+        ),
+        Contender::new(
+            "`lftp`",
+            &["lftp", "ssh"],
+            other(format!(
+                "lftp --norc -e \"set sftp:connect-program '{} -a -x {options}'; set net:max-retries 1; put up.tgz -o {remote}/up.tgz; bye\" -p {port} sftp://{user}:@{host}",
+                ssh.display()
+            )),
+        ),
+    ];
+    if let Some(sink) = sink {
+        contenders.push(Contender::new("the line itself: the same bytes over one TCP connection", &[], move || {
+            let started = Instant::now();
+            line::send(&dir.join("up.tgz"), sink)?;
+            let seconds = started.elapsed().as_secs_f64();
+            Ok(Sample { seconds, memory_bytes: None, moved_bytes: Some(bytes) })
+        }));
+    }
+    Ok(take_turns(&format!("Upload alone, SFTP, {line}"), rounds, contenders))
 }
 
 /// What should cost next to nothing.
 pub fn quick_ones(world: &World, rounds: usize) -> anyhow::Result<Table> {
-    world.configure(world.sshd.port(), ZIP, "")?;
+    world.configure(world.near(), ZIP, "")?;
     world.forget()?;
     world.night()?;
     let counted = |args: &'static [&'static str]| {
@@ -237,7 +252,7 @@ pub fn memory(world: &World, rounds: usize) -> anyhow::Result<Table> {
     let night = |zip: &'static str| {
         move || {
             world.forget()?;
-            world.configure(world.sshd.port(), zip, "")?;
+            world.configure(world.near(), zip, "")?;
             let before = world.source.body_bytes_sent();
             let (done, _) = world.night()?;
             let moved = world.source.body_bytes_sent() - before;

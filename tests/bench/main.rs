@@ -6,6 +6,7 @@
 
 mod figures;
 mod legs;
+mod line;
 mod machine;
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,12 +19,18 @@ use anyhow::Context;
 use archive::units::parse_size;
 
 use figures::Note;
+use line::Line;
 use turns::Table;
-use world::World;
+use world::{World, loopback};
 
 fn main() -> anyhow::Result<()> {
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    if let [mode, port] = &arguments[..]
+        && mode == line::FAR_END
+    {
+        return line::far_end(port);
+    }
     // `cargo test --benches` passes nothing: only that it builds counts there.
     let [size, rounds, wanted @ ..] = &arguments[..] else {
         println!("run it by tests/bench/run.sh [size] [rounds] [table]");
@@ -37,11 +44,15 @@ fn main() -> anyhow::Result<()> {
     eprintln!("making a dump of {size} bytes, and its zip");
     let world = World::new(size)?;
     let mut note = Note::new(&world, rounds);
-    let tables: [(&str, &dyn Fn() -> anyhow::Result<Table>); 6] = [
+    let tables: [(&str, &dyn Fn() -> anyhow::Result<Table>); 7] = [
         ("packing", &|| legs::packing(&world, rounds)),
         ("whole", &|| legs::whole_run(&world, rounds)),
-        ("near", &|| legs::upload(&world, rounds, "loopback", world.sshd.port())),
-        ("far", &|| legs::upload(&world, rounds, "30 ms round trip", world.far.port())),
+        ("near", &|| legs::upload(&world, rounds, "loopback", world.near(), None)),
+        ("line", &|| match Line::start(&world) {
+            Ok(line) => legs::upload(&world, rounds, line::TITLE, line.server, Some(line.sink)),
+            Err(why) => Ok(Table::left_out(&format!("Upload alone, SFTP, {}", line::TITLE), &format!("{why:#}"))),
+        }),
+        ("far", &|| legs::upload(&world, rounds, "30 ms round trip", loopback(world.far.port()), None)),
         ("quick", &|| legs::quick_ones(&world, rounds)),
         ("memory", &|| legs::memory(&world, rounds)),
     ];

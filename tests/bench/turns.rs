@@ -36,6 +36,14 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
+impl Table {
+    /// A table that cannot be measured here.
+    pub fn left_out(title: &str, why: &str) -> Self {
+        let row = Row { name: "nothing measured".to_owned(), median: Err(why.to_owned()) };
+        Table { title: title.to_owned(), rows: vec![row] }
+    }
+}
+
 impl<'a> Contender<'a> {
     pub fn new(name: &str, programs: &[&'static str], run: impl FnMut() -> anyhow::Result<Sample> + 'a) -> Self {
         Self { name: name.to_owned(), programs: programs.to_vec(), run: Box::new(run) }

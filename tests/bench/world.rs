@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::support::binary::{Archive, Done};
 use crate::support::dumps::Dump;
 use crate::support::https::HttpsServer;
 use crate::support::proxy::Proxy;
+use crate::support::ssh_keys::KeyType;
 use crate::support::sshd::{Account, Place, Sshd};
 use crate::support::tls::Authority;
 use crate::support::zips::{self, Entry, Zip};
@@ -48,11 +50,24 @@ impl World {
         let sshd = Sshd::builder().start();
         let far = Proxy::start(sshd.port());
         far.set_delay(ONE_WAY);
-        let known = fs::read_to_string(sshd.known_hosts())?;
-        let far_known = known.replace(&format!("]:{}", sshd.port()), &format!("]:{}", far.port()));
-        fs::write(dir.path().join("known_hosts"), known + &far_known)?;
         let place = sshd.place(Account::Own);
-        Ok(Self { dir, dump_bytes, zip_bytes, source, sshd, far, place })
+        let world = Self { dir, dump_bytes, zip_bytes, source, sshd, far, place };
+        world.know(world.near())?;
+        world.know(loopback(world.far.port()))?;
+        Ok(world)
+    }
+
+    /// The archive server.
+    pub fn near(&self) -> SocketAddr {
+        loopback(self.sshd.port())
+    }
+
+    /// Has every client know the server's key at a further address.
+    pub fn know(&self, server: SocketAddr) -> anyhow::Result<()> {
+        let line = self.sshd.known_hosts_line(KeyType::Ed25519);
+        let (_, key) = line.split_once(' ').context("names and a key")?;
+        let mut known = File::options().append(true).create(true).open(self.dir().join("known_hosts"))?;
+        Ok(writeln!(known, "[{}]:{} {}", server.ip(), server.port(), key.trim_end())?)
     }
 
     pub fn dir(&self) -> &Path {
@@ -99,13 +114,15 @@ impl World {
         Ok(())
     }
 
-    /// Writes the job's config: the archive server through this port, with further keys for the destination.
-    pub fn configure(&self, port: u16, zip: &str, more: &str) -> anyhow::Result<()> {
+    /// Writes the job's config: the archive server at this address, with further keys for the destination.
+    pub fn configure(&self, server: SocketAddr, zip: &str, more: &str) -> anyhow::Result<()> {
         let config = format!(
             "name = \"boutique\"\nwork_dir = \"work\"\ntimezone = \"Europe/Paris\"\n[source]\nurl = \"{}\"\nentry = \"{ENTRY}\"\nca_file = \"ca.pem\"\n\
-             [[destination]]\nname = \"nas\"\ntype = \"sftp\"\nhost = \"127.0.0.1\"\nport = {port}\nusername = \"{}\"\nprivate_key = \"{}\"\n\
+             [[destination]]\nname = \"nas\"\ntype = \"sftp\"\nhost = \"{}\"\nport = {}\nusername = \"{}\"\nprivate_key = \"{}\"\n\
              host_key = \"{}\"\npath = \"{}\"\nretention = {{ keep_days = 30, keep_monthly = 12 }}\n{more}\n",
             self.source.url(zip),
+            server.ip(),
+            server.port(),
             self.user(),
             self.sshd.key().display(),
             self.sshd.fingerprint(),
@@ -171,6 +188,11 @@ impl World {
         out.write_all(&zip[directory..])?;
         Ok(out.flush()?)
     }
+}
+
+/// A port of this machine.
+pub fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// Deflates at level 6, to the end of a stream or to a point where anything may follow.
