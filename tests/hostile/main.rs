@@ -15,6 +15,8 @@ mod local;
 mod nfs;
 #[cfg(feature = "s3")]
 mod s3;
+#[cfg(feature = "rsync")]
+mod rsync;
 mod silent;
 #[cfg(feature = "smb")]
 mod smb;
@@ -84,6 +86,8 @@ pub struct Twin {
 /// Everything that is tested.
 const TWINS: &[Twin] = &[
     local::TWIN,
+    #[cfg(feature = "rsync")]
+    rsync::TWIN,
     #[cfg(feature = "ftp")]
     ftp::TWIN,
     #[cfg(feature = "nfs")]
