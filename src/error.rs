@@ -106,6 +106,11 @@ pub fn chain_of(error: &anyhow::Error) -> Vec<String> {
     lines
 }
 
+/// A text that is shown beside a chain, within what one layer of it may have.
+pub(crate) fn shortened_layer(text: &str) -> String {
+    shortened(text, MOST_LAYER)
+}
+
 /// The text on one line, control characters escaped, cut after `most` bytes.
 fn shortened(text: &str, most: usize) -> String {
     let near = &text[..text.floor_char_boundary(most)];

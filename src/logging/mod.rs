@@ -226,7 +226,10 @@ impl State {
     }
 
     fn write(&mut self, level: Level, fields: Fields) {
-        let redact = |text: &str| self.redactor.redact(&text[..text.floor_char_boundary(MOST_OF_A_FIELD)]);
+        let redact = |text: &str| match text.floor_char_boundary(MOST_OF_A_FIELD) {
+            end if end < text.len() => self.redactor.redact(&text[..end]) + "…",
+            _ => self.redactor.redact(text),
+        };
         let message = redact(&fields.message);
         let step = fields.step.as_deref().map(redact);
         let destination = fields.destination.as_deref().map(redact);

@@ -23,7 +23,7 @@ use crate::text::one_line;
 const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 
 /// How long sending may take in all, every attempt included: a server that drips must not hold up the end of a run.
-pub(super) const TOTAL_LIMIT: Duration = Duration::from_secs(180);
+const TOTAL_LIMIT: Duration = Duration::from_secs(180);
 
 /// A mail as it travels: who it is for, and its bytes (RFC 5322, ASCII, CRLF).
 #[derive(Clone, Debug)]

@@ -3,17 +3,20 @@
 //! Only texts that may quote a server or an error are touched; names and numbers are ours.
 
 use super::{FailureReport, RunReport};
+use crate::error::shortened_layer;
 use crate::logging::Logging;
 use crate::text::Text;
 
 impl RunReport {
-    /// Replaces this run's secrets wherever an error or a server may have put one.
+    /// Replaces this run's secrets wherever an error or a server may have put one, and cuts what is too long to be read.
     pub fn redact(&mut self, logging: &Logging) {
         self.redact_with(&|text| logging.redact(text));
     }
 
     fn redact_with(&mut self, redact: &dyn Fn(&str) -> String) {
-        let text = |text: &mut Text| *text = Text::new(redact(&text.en), redact(&text.fr));
+        // `what` and `causes` have been cut with their chain.
+        let short = |text: &str| redact(&shortened_layer(text));
+        let text = |text: &mut Text| *text = Text::new(short(&text.en), short(&text.fr));
         text(&mut self.summary);
         for FailureReport { summary, what, causes, hint, .. } in &mut self.failures {
             text(summary);
@@ -24,10 +27,10 @@ impl RunReport {
         self.warnings.iter_mut().for_each(|warning| text(&mut warning.text));
         self.steps.iter_mut().filter_map(|step| step.detail.as_mut()).for_each(text);
         if let Some(source) = &mut self.source {
-            source.url = redact(&source.url);
+            source.url = short(&source.url);
         }
         for destination in &mut self.destinations {
-            destination.location = redact(&destination.location);
+            destination.location = short(&destination.location);
             destination.purge_note.iter_mut().for_each(text);
         }
     }
@@ -60,6 +63,10 @@ mod tests {
         report.redact_with(&|text| redactor.redact(text));
         let json = serde_json::to_string(&report).unwrap();
         assert!(!json.contains(secret), "{json}");
+        report.failures[0].hint = Some(Text::from("x".repeat(1 << 20)));
+        report.warnings[0].text = Text::from("y\n".repeat(1 << 20));
+        report.redact_with(&str::to_owned);
+        assert!(serde_json::to_string(&report).unwrap().len() < 64 << 10);
         assert_eq!(json.matches("**redacted**").count(), 16, "{json}");
     }
 }

@@ -13,7 +13,7 @@ use lettre::Address;
 use lettre::address::Envelope;
 use serde::{Deserialize, Serialize};
 
-use super::mail::{OutgoingMail, TOTAL_LIMIT, send_once};
+use super::mail::{OutgoingMail, send_once};
 use super::mail_error::MailError;
 use crate::config::settings::MailSettings;
 use crate::interrupt::Interrupt;
@@ -22,6 +22,8 @@ use crate::interrupt::Interrupt;
 const MOST: usize = 30;
 /// How long a mail that the server refuses as such is tried again: the configuration may be mended meanwhile.
 const PATIENCE: Duration = Duration::from_secs(7 * 86_400);
+/// How long all of them together may take: tonight's own mail waits for its turn.
+const KEPT_LIMIT: Duration = Duration::from_secs(60);
 /// Told to the reader of a mail that comes late.
 const DELAYED: &str = "X-Archive-Delayed: yes; this mail could not be sent when it was written\r\n";
 
@@ -71,8 +73,7 @@ pub fn keep(work_dir: &Path, run_id: &str, mail: &OutgoingMail, error: &MailErro
 ///
 /// Stops at the first error that is not about that one mail: what is wrong with the server is wrong for all of them.
 pub fn send_kept(settings: &MailSettings, work_dir: &Path, interrupt: &Interrupt) -> Flushed {
-    // For all of them together: tonight's own mail waits for its turn.
-    let by = Instant::now() + TOTAL_LIMIT;
+    let by = Instant::now() + KEPT_LIMIT;
     flush(&folder(work_dir), interrupt, |mail| send_once(settings, mail, mail.envelope.to(), by))
 }
 

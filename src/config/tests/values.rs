@@ -36,6 +36,14 @@ fn the_flag_goes_before_the_variable_before_here_before_the_system() {
 }
 
 #[test]
+fn a_host_that_a_program_would_take_for_an_option_is_refused() {
+    for host in ["--rsh=x", "-x", "a\\u001bb"] {
+        let error = bad(&format!("{SOURCE}{LOCAL}[mail]\nhost = \"{host}\"\nfrom = \"a@x.org\"\nto = \"a@x.org\"\n"));
+        assert!(error.contains("is no name of a host"), "{error}");
+    }
+}
+
+#[test]
 fn a_file_that_is_no_text_is_refused_with_its_line() {
     let fixture = Fixture::new();
     fs::write(fixture.dir.path().join("archive.toml"), b"name = \"a\"\n# caf\xe9\n").unwrap();
