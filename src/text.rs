@@ -77,6 +77,15 @@ fn without_words(text: &str, words: &[String]) -> String {
     text
 }
 
+/// The last boundary between characters at or before `index`.
+pub(crate) fn floor_boundary(text: &str, index: usize) -> usize {
+    let mut index = index.min(text.len());
+    while !text.is_char_boundary(index) {
+        index -= 1;
+    }
+    index
+}
+
 /// Text from outside as it may be shown: at most `max` characters on one line, what could change the text around it made
 /// visible. For whatever a server, a file or a program said, where it enters a message.
 pub fn quote(text: &str, max: usize) -> String {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use crate::text::harmless;
+use crate::text::{floor_boundary, harmless};
 
 /// What stands in place of a value that might be a secret.
 const COVERED: &str = "*****";
@@ -185,14 +185,6 @@ pub(super) fn line_at(text: &str, index: usize) -> Range<usize> {
     let index = floor_boundary(text, index);
     let start = text[..index].rfind('\n').map_or(0, |at| at + 1);
     start..text[index..].find('\n').map_or(text.len(), |at| index + at)
-}
-
-fn floor_boundary(text: &str, index: usize) -> usize {
-    let mut index = index.min(text.len());
-    while !text.is_char_boundary(index) {
-        index -= 1;
-    }
-    index
 }
 
 fn is_sensitive(key: &str) -> bool {

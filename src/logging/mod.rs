@@ -24,7 +24,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use crate::config::secret::Secret;
 use crate::config::settings::{LogFormat, LogSettings};
-use crate::text::Text;
+use crate::text::{Text, floor_boundary};
 use kept::Kept;
 use layer::{Fields, RunLayer};
 use line::Record;
@@ -226,7 +226,7 @@ impl State {
     }
 
     fn write(&mut self, level: Level, fields: Fields) {
-        let redact = |text: &str| match text.floor_char_boundary(MOST_OF_A_FIELD) {
+        let redact = |text: &str| match floor_boundary(text, MOST_OF_A_FIELD) {
             end if end < text.len() => self.redactor.redact(&text[..end]) + "…",
             _ => self.redactor.redact(text),
         };

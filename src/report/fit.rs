@@ -1,6 +1,6 @@
 //! Keeps a mail within what every server takes: a report that is refused for its size is a failure that is never heard of.
 
-use crate::text::Language;
+use crate::text::{Language, floor_boundary};
 
 /// The most bytes of the text of a mail.
 const MOST_TEXT: usize = 96 << 10;
@@ -16,7 +16,7 @@ fn cut(text: String, most: usize, language: Language) -> String {
     if text.len() <= most {
         return text;
     }
-    let head = &text[..text.floor_char_boundary(most)];
+    let head = &text[..floor_boundary(&text, most)];
     let head = head.rfind('\n').map_or(head, |end| &head[..end]);
     let note = match language {
         Language::En => "[cut here: the rest is in the log]",
@@ -42,7 +42,7 @@ pub(super) fn log(log: &str) -> String {
     if log.len() <= MOST_LOG {
         return log.to_owned();
     }
-    let tail = &log[log.ceil_char_boundary(log.len() - MOST_LOG)..];
+    let tail = &log[floor_boundary(log, log.len() - MOST_LOG)..];
     let tail = tail.find('\n').map_or(tail, |end| &tail[end + 1..]);
     format!("... the beginning ({} bytes) is left out here, it is in the log file ...\n{tail}", log.len() - tail.len())
 }

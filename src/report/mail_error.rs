@@ -74,7 +74,7 @@ pub struct MailError {
     place: String,
     security: Option<SmtpSecurity>,
     /// What to do, where the kind alone does not tell.
-    hint: Option<Text>,
+    hint: Option<Box<Text>>,
 }
 
 impl fmt::Display for MailError {
@@ -121,13 +121,13 @@ impl MailError {
             ),
             SmtpError::NoMechanism(offered) => {
                 let (message, what_to_do) = no_mechanism(&place, offered);
-                hint = Some(what_to_do);
+                hint = Some(Box::new(what_to_do));
                 (MailErrorKind::NoAuthMechanism, message)
             }
             SmtpError::Io(error) => match sources(error).find_map(|source| source.downcast_ref::<rustls::Error>()) {
                 Some(tls) => {
                     let trouble = Trouble::of_tls(tls, &place);
-                    hint = trouble.certificate_hint("mail.host", "mail.ca_file");
+                    hint = trouble.certificate_hint("mail.host", "mail.ca_file").map(Box::new);
                     let cause = trouble.cause.map(|cause| format!(": {}", quote(&cause, MAX_LINE_CHARS)));
                     (of_tls(tls), trouble.message + &cause.unwrap_or_default())
                 }
@@ -275,8 +275,8 @@ fn of_io(error: &io::Error) -> MailErrorKind {
 
 impl Hinted for MailError {
     fn hint(&self) -> Option<Text> {
-        if self.hint.is_some() {
-            return self.hint.clone();
+        if let Some(hint) = &self.hint {
+            return Some(hint.as_ref().clone());
         }
         let place = &self.place;
         Some(match self.kind {
