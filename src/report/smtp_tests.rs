@@ -95,7 +95,7 @@ fn what_came_before_tls_is_never_taken_for_an_answer_inside_it() {
     thread.join().unwrap();
     // The same server without what does not belong there.
     let (port, thread) = serve(move |stream| starttls(stream, server, ""));
-    let session = Session::open(&SmtpSettings { port, ..settings }, Some(client), by).ok().expect("a session");
+    let Ok(session) = Session::open(&SmtpSettings { port, ..settings }, Some(client), by) else { panic!("no session") };
     assert!(session.is_encrypted());
     drop(session);
     thread.join().unwrap();
