@@ -130,7 +130,7 @@ pub(super) struct EdgeReader {
     /// The first bytes, until there are enough.
     first: Vec<u8>,
     first_is_over: bool,
-    /// The last bytes, at most [`BYTES`] of them between two calls.
+    /// The last bytes, at most twice [`BYTES`] of them between two calls.
     last: Vec<u8>,
     crc: crc32fast::Hasher,
     middle_bytes: u64,
@@ -147,7 +147,16 @@ impl EdgeReader {
             }
             self.end_first();
         }
-        // What can no longer be one of the last bytes goes to the checksum.
+        // Small pieces are gathered first.
+        if self.last.len() + bytes.len() <= 2 * BYTES {
+            self.last.extend_from_slice(bytes);
+        } else {
+            self.keep_last(bytes);
+        }
+    }
+
+    /// What can no longer be one of the last bytes goes to the checksum.
+    fn keep_last(&mut self, bytes: &[u8]) {
         let surplus = (self.last.len() + bytes.len()).saturating_sub(BYTES);
         let from_last = surplus.min(self.last.len());
         let from_bytes = surplus - from_last;
@@ -169,6 +178,7 @@ impl EdgeReader {
         if !self.first_is_over {
             self.end_first();
         }
+        self.keep_last(&[]);
         // Whole lines only, counted from the end; a last line without its end is one, too.
         let body = self.last.strip_suffix(b"\n").unwrap_or(&self.last);
         let ends: Vec<usize> = memchr::memrchr_iter(b'\n', body).take(LINES).collect();

@@ -10,6 +10,8 @@ use super::failures::{ASIDE_BYTES, Asides, aside};
 use super::marks::Marks;
 use super::producers::Producer;
 
+const MOST_NEEDLES: usize = 3;
+
 pub(super) struct Watch {
     /// All begin with a line end.
     finders: Vec<Finder<'static>>,
@@ -48,18 +50,33 @@ impl Watch {
     }
 
     pub fn feed(&mut self, bytes: &[u8]) {
-        let base = self.at;
-        self.at += bytes.len() as u64;
-        let mut from = 0;
-        if self.line.is_none() && !self.tail.is_empty() {
-            match self.search_seam(bytes) {
-                Seam::Line(next) => from = next,
-                Seam::Nothing => self.tail.clear(),
-                Seam::TooShort => return,
+        // A line may begin in what came before.
+        while self.line.is_none() && !self.tail.is_empty() {
+            let before = self.tail.len();
+            let mut joined = std::mem::take(&mut self.tail);
+            joined.extend_from_slice(&bytes[..bytes.len().min(self.longest - 1)]);
+            let found = self.finders.iter().filter_map(|finder| finder.find(&joined)).filter(|at| *at < before).min();
+            if let Some(at) = found {
+                // -1 at the very beginning, for the line end that is taken to stand there.
+                let line_at = self.at.wrapping_sub(before as u64).wrapping_add(at as u64 + 1);
+                self.begin_line(line_at);
+                self.search(&joined[at + 1..before], line_at);
+            } else if bytes.len() < self.longest - 1 {
+                joined.drain(..joined.len().saturating_sub(self.longest - 1));
+                self.tail = joined;
+                self.at += bytes.len() as u64;
+                return;
             }
         }
-        let mut hits: Vec<Option<usize>> = vec![Some(0); self.finders.len()];
-        let mut known = vec![false; self.finders.len()];
+        self.search(bytes, self.at);
+        self.at += bytes.len() as u64;
+    }
+
+    /// Goes on with the line that is open, and looks for further ones; `bytes` come after `base` bytes.
+    fn search(&mut self, bytes: &[u8], base: u64) {
+        let mut from = 0;
+        // Of each finder: where it finds something next, once that is known.
+        let mut hits = [None; MOST_NEEDLES];
         loop {
             if let Some(line) = &mut self.line {
                 let part = &bytes[from..bytes.len().min(from + ASIDE_BYTES - line.len())];
@@ -72,41 +89,27 @@ impl Watch {
                 }
                 self.judge();
             }
-            for ((finder, hit), known) in self.finders.iter().zip(&mut hits).zip(&mut known) {
-                if !*known || hit.is_some_and(|at| at < from) {
-                    *hit = finder.find(&bytes[from..]).map(|at| from + at);
-                    *known = true;
-                }
+            let mut next = bytes.len();
+            for (finder, hit) in self.finders.iter().zip(&mut hits) {
+                let at = match *hit {
+                    Some(at) if at >= from => at,
+                    _ => finder.find(&bytes[from..]).map_or(bytes.len(), |at| from + at),
+                };
+                *hit = Some(at);
+                next = next.min(at);
             }
-            let Some(at) = hits.iter().flatten().min().copied() else {
+            if next == bytes.len() {
                 self.tail = bytes[bytes.len().saturating_sub(self.longest - 1).max(from)..].to_vec();
                 return;
-            };
-            self.line = Some(Vec::new());
-            self.line_at = base + at as u64 + 1;
-            from = at + 1;
+            }
+            self.begin_line(base + next as u64 + 1);
+            from = next + 1;
         }
     }
 
-    /// Looks for a line whose first bytes came before.
-    fn search_seam(&mut self, bytes: &[u8]) -> Seam {
-        let before = self.tail.len();
-        let start = self.at.wrapping_sub((bytes.len() + before) as u64); // -1 at the very beginning
-        let mut joined = std::mem::take(&mut self.tail);
-        joined.extend_from_slice(&bytes[..bytes.len().min(self.longest - 1)]);
-        let found = self.finders.iter().filter_map(|finder| finder.find(&joined)).filter(|at| *at < before).min();
-        if let Some(at) = found {
-            // What is in `joined` of the line goes with it; the rest comes from `bytes`.
-            self.line_at = (start + at as u64).wrapping_add(1);
-            self.line = Some(joined[at + 1..before].to_vec());
-            return Seam::Line(0);
-        }
-        if bytes.len() < self.longest - 1 {
-            joined.drain(..joined.len().saturating_sub(self.longest - 1));
-            self.tail = joined;
-            return Seam::TooShort;
-        }
-        Seam::Nothing
+    fn begin_line(&mut self, at: u64) {
+        self.line = Some(Vec::new());
+        self.line_at = at;
     }
 
     pub fn finish(&mut self) {
@@ -124,10 +127,22 @@ impl Watch {
     }
 }
 
-enum Seam {
-    /// A line was found, and goes on at this place.
-    Line(usize),
-    Nothing,
-    /// Everything is in the tail now.
-    TooShort,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_found_however_it_is_cut() {
+        let host = "-- Host: localhost    Database: x\n";
+        let text =
+            format!("--\n{host}mysqldump: Error 1\n--\n--\n{}\n{host}'\n--x\n-- Dump completed\n", "y".repeat(300));
+        for size in 1..40 {
+            let head = super::super::head::read_head(b"-- MySQL dump 10.13\n");
+            let mut watch = Watch::new(Producer::MysqlDump, Marks::new(&head));
+            text.as_bytes().chunks(size).for_each(|piece| watch.feed(piece));
+            watch.finish();
+            assert_eq!((watch.marks.begun, watch.marks.unended), (2, 1), "in pieces of {size}");
+            assert_eq!(watch.asides.into_warnings(0).len(), 1, "in pieces of {size}");
+        }
+    }
 }

@@ -1,11 +1,15 @@
 //! The modules under fuzzing, taken in by their files.
 //!
 //! Not the crate itself: with it came OpenSSH's and TLS's libraries, minutes of building under the sanitizer for code that
-//! neither target reaches.
+//! no target reaches.
 #![allow(dead_code, unused_imports, missing_docs)]
 
 #[path = "../../../src/deflate/mod.rs"]
 pub mod deflate;
+#[path = "../../../src/digest.rs"]
+pub mod digest;
+#[path = "../../../src/dump/mod.rs"]
+pub mod dump;
 #[path = "../../../src/error.rs"]
 pub mod error;
 #[path = "../../../src/exit_code.rs"]
@@ -18,6 +22,25 @@ pub mod text;
 pub mod tgz;
 #[path = "../../../src/zip_source/mod.rs"]
 pub mod zip_source;
+
+/// Of the configuration only what the dump's scanner asks for.
+pub mod config {
+    pub mod settings {
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Complete {
+            Auto,
+            Literal(String),
+            Off,
+        }
+
+        #[derive(Clone, Debug)]
+        pub enum VolatileLines {
+            Auto,
+            Patterns(Vec<regex::bytes::Regex>),
+            None,
+        }
+    }
+}
 
 use std::io::Read;
 
