@@ -104,7 +104,10 @@ impl MailError {
     pub(super) fn tls_config(settings: &SmtpSettings, error: &anyhow::Error) -> Self {
         let place = settings.ca_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let message = format!("failed to read `mail.ca_file`: {}", chain_of(error).join(": "));
-        MailError { hint: hint_of(error).cloned(), ..MailError::local(MailErrorKind::Local, place, message) }
+        MailError {
+            hint: hint_of(error).cloned().map(Box::new),
+            ..MailError::local(MailErrorKind::Local, place, message)
+        }
     }
 
     /// What went wrong while talking to the server of `settings`.

@@ -13,10 +13,10 @@ mod job;
 mod local;
 #[cfg(feature = "nfs")]
 mod nfs;
-#[cfg(feature = "s3")]
-mod s3;
 #[cfg(feature = "rsync")]
 mod rsync;
+#[cfg(feature = "s3")]
+mod s3;
 mod silent;
 #[cfg(feature = "smb")]
 mod smb;

@@ -18,9 +18,9 @@ pub mod ftpd;
 pub mod ganesha;
 pub mod harness;
 pub mod https;
-pub mod mounts;
 #[cfg(feature = "s3")]
 pub mod moto;
+pub mod mounts;
 pub mod proxy;
 pub mod pyftpd;
 pub mod python;
