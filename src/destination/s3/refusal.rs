@@ -253,6 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_says_when_to_come_back_is_heard() {
+        for (status, code, heard) in [(503, "SlowDown", true), (429, "", true), (403, "AccessDenied", false)] {
+            let wait = Some(Duration::from_secs(90));
+            let error = Refusal { retry_after: wait, ..refusal(status, code, "") }.during("x");
+            assert_eq!(error.retry_after(), wait.filter(|_| heard), "{status}");
+        }
+    }
+
+    #[test]
     fn every_refusal_has_its_kind_and_names_the_setting() {
         use ErrorKind as K;
         for (status, code, message, kind, hint) in [
