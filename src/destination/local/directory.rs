@@ -137,7 +137,7 @@ impl Directory {
         options.write(true).mode(0o640).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
         self.activity.check().map_err(failed)?;
         if offset == 0 {
-            // Made anew and exclusively: whatever has the name may be a link to somewhere else.
+            // Created again and exclusively: whatever has the name may be a link to somewhere else.
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
                 _ => options.create_new(true),

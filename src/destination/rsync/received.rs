@@ -1,6 +1,6 @@
 //! A file that rsync is just receiving, handed on as it grows: what was handed on makes room again.
 //!
-//! rsync writes into files only. Told `--inplace` it does so from beginning to end; so nobody need wait for the end, a reading
+//! rsync writes into files only. Told `--inplace` it does so from beginning to end; so the end need not be waited for, a reading
 //! that was given up ends the transfer, and a file of any size takes little of this machine's disk.
 
 use std::fs::{self, File, OpenOptions};
