@@ -21,8 +21,8 @@ pub(super) fn check(settings: &Settings, list: &mut Checklist<'_>) {
     let prepared = WorkDir::prepare(&settings.work_dir).explain(
         format!("failed to prepare `{shown}`"),
         text!(
-            "make it writable for the user that runs `archive`, or set another `work_dir`"
-                / "rendez-le accessible en écriture, ou choisissez un autre `work_dir`"
+            "it must belong to the user that runs `archive`, who alone may write in it; or set another `work_dir`"
+                / "il doit appartenir à l'utilisateur qui lance `archive`, et lui seul doit pouvoir y écrire ; ou choisissez un autre `work_dir`"
         ),
     );
     match prepared {
