@@ -2,7 +2,8 @@
 //! its producer writes the time there, and a standstill would never be seen.
 //!
 //! The first and the last lines are kept apart from the rest, of which a checksum is enough: nothing is decided by it, only
-//! advice is given. Of comments the text is kept, of all other lines a checksum only.
+//! advice is given. It comes from the CRC-32 of the whole dump, which is known anyway. Of comments the text is kept, of all
+//! other lines a checksum only.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +25,15 @@ const FEW: usize = 4;
 pub struct Edges {
     first: Vec<Line>,
     last: Vec<Line>,
-    /// CRC-32 and length of all other lines.
-    middle: (u32, u64),
+    /// All other lines, bytes.
+    middle_bytes: u64,
+    /// Their CRC-32, shifted by as many zeros as the last lines have bytes: what the CRC-32 of the whole dump leaves of
+    /// them. That one is known anyway, from the zip.
+    middle_crc32: u32,
+    last_bytes: u64,
+    /// CRC-32 of the first and of the last lines.
+    #[serde(skip)]
+    ends: (u32, u32),
     /// The report has given its advice.
     #[serde(default)]
     told: bool,
@@ -72,12 +80,23 @@ impl Edges {
         self.told = before.told;
     }
 
+    /// With the CRC-32 of the whole dump.
+    pub fn of_dump(mut self, crc32: u32) -> Self {
+        let (first, last) = self.ends;
+        self.middle_crc32 = crc32 ^ last ^ shifted(first, self.middle_bytes + self.last_bytes);
+        self.ends = (0, 0);
+        self
+    }
+
+    /// Whether the lines between the ends are the same.
+    fn same_middle(&self, other: &Edges) -> bool {
+        self.middle_bytes == other.middle_bytes
+            && shifted(self.middle_crc32, other.last_bytes) == shifted(other.middle_crc32, self.last_bytes)
+    }
+
     /// The comments that differ, if there are few and nothing else differs.
     fn differing<'a>(&'a self, before: &'a Edges) -> Option<Vec<(&'a str, &'a str)>> {
-        if self.middle != before.middle
-            || self.first.len() != before.first.len()
-            || self.last.len() != before.last.len()
-        {
+        if !self.same_middle(before) || self.first.len() != before.first.len() || self.last.len() != before.last.len() {
             return None;
         }
         let pairs = before.first.iter().zip(&self.first).chain(before.last.iter().zip(&self.last));
@@ -87,6 +106,13 @@ impl Edges {
         }
         (1..=FEW).contains(&differing.len()).then_some(differing)
     }
+}
+
+/// The CRC-32 of a text, as it counts in the CRC-32 of that text and so many bytes after it.
+fn shifted(crc32: u32, bytes: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial_len(crc32, 1);
+    hasher.combine(&crc32fast::Hasher::new_with_initial_len(0, bytes));
+    hasher.finalize()
 }
 
 /// A regular expression for two comments that differ: what they share at the beginning, whatever its digits are; or the
@@ -132,7 +158,6 @@ pub(super) struct EdgeReader {
     first_is_over: bool,
     /// The last bytes, at most twice [`BYTES`] of them between two calls.
     last: Vec<u8>,
-    crc: crc32fast::Hasher,
     middle_bytes: u64,
 }
 
@@ -155,13 +180,11 @@ impl EdgeReader {
         }
     }
 
-    /// What can no longer be one of the last bytes goes to the checksum.
+    /// What can no longer be one of the last bytes is only counted.
     fn keep_last(&mut self, bytes: &[u8]) {
         let surplus = (self.last.len() + bytes.len()).saturating_sub(BYTES);
         let from_last = surplus.min(self.last.len());
         let from_bytes = surplus - from_last;
-        self.crc.update(&self.last[..from_last]);
-        self.crc.update(&bytes[..from_bytes]);
         self.middle_bytes += surplus as u64;
         self.last.drain(..from_last);
         self.last.extend_from_slice(&bytes[from_bytes..]);
@@ -187,12 +210,14 @@ impl EdgeReader {
             None if self.middle_bytes > 0 => self.last.len(),
             _ => 0,
         };
-        self.crc.update(&self.last[..start]);
         let lines = |text: &[u8]| text.split_inclusive(|&byte| byte == b'\n').map(Line::of).collect();
         Edges {
             first: lines(&self.first),
             last: lines(&self.last[start..]),
-            middle: (self.crc.finalize(), self.middle_bytes + start as u64),
+            middle_bytes: self.middle_bytes + start as u64,
+            middle_crc32: 0,
+            last_bytes: (self.last.len() - start) as u64,
+            ends: (crc32fast::hash(&self.first), crc32fast::hash(&self.last[start..])),
             told: false,
         }
     }
@@ -205,7 +230,7 @@ mod tests {
     fn edges(text: &str, size: usize) -> Edges {
         let mut reader = EdgeReader::default();
         text.as_bytes().chunks(size).for_each(|piece| reader.feed(piece));
-        reader.finish()
+        reader.finish().of_dump(crc32fast::hash(text.as_bytes()))
     }
 
     fn advice(a: &str, b: &str) -> Option<String> {

@@ -227,15 +227,19 @@ impl Reading {
         let mut used = 0;
         while used < bytes.len() && !self.at_fork(bytes[used]) {
             let rest = &bytes[used..];
-            let looking = self.looking || self.fresh;
-            let count = if self.fresh { self.judge_start(rest[0]) } else { self.read(rest) };
-            if looking {
+            if self.fresh {
+                used += self.judge_start(rest[0]);
+                self.look(&rest[..1]);
+            } else if self.looking {
+                let count = self.read(rest);
                 self.look(&rest[..count]);
+                used += count;
+            } else {
+                used += self.read(rest);
             }
-            if std::mem::take(&mut self.look_at_next) {
-                self.looking = true;
+            if self.look_at_next {
+                (self.look_at_next, self.looking) = (false, true);
             }
-            used += count;
         }
         used
     }
@@ -387,8 +391,10 @@ impl Reading {
             if self.previous[1] == b'\'' && is_word(plain[0]) {
                 self.doubts += 1;
             }
-            let room = LINE_BYTES.saturating_sub(self.line.len()).min(plain.len());
-            self.line.extend_from_slice(&plain[..room]);
+            if self.line.len() < LINE_BYTES {
+                let room = (LINE_BYTES - self.line.len()).min(plain.len());
+                self.line.extend_from_slice(&plain[..room]);
+            }
             self.previous = match plain {
                 [.., a, b] => [*a, *b],
                 [b] => [self.previous[1], *b],
@@ -401,13 +407,11 @@ impl Reading {
                     self.statement_at = self.at + (end - plain.len()) as u64;
                 }
             }
-            let limit = if self.words.len() >= 4 && self.words[..4].eq_ignore_ascii_case(b"COPY") {
-                COPY_WORDS_BYTES
-            } else {
-                WORDS_BYTES
-            };
-            let room = limit.saturating_sub(self.words.len()).min(plain.len());
-            self.words.extend_from_slice(&plain[..room]);
+            if self.words.len() < WORDS_BYTES || self.is_copy() {
+                let limit = if self.is_copy() { COPY_WORDS_BYTES } else { WORDS_BYTES };
+                let room = limit.saturating_sub(self.words.len()).min(plain.len());
+                self.words.extend_from_slice(&plain[..room]);
+            }
         }
         match bytes.get(end) {
             Some(&byte) => {
@@ -418,6 +422,10 @@ impl Reading {
             }
             None => end,
         }
+    }
+
+    fn is_copy(&self) -> bool {
+        self.words.len() >= 4 && self.words[..4].eq_ignore_ascii_case(b"COPY")
     }
 
     fn special_code(&mut self, byte: u8) {

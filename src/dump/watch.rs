@@ -4,17 +4,14 @@
 //! that begins like one of theirs is theirs, except in the body of a procedure.
 
 use memchr::memchr;
-use memchr::memmem::Finder;
 
 use super::failures::{ASIDE_BYTES, Asides, aside};
 use super::marks::Marks;
 use super::producers::Producer;
 
-const MOST_NEEDLES: usize = 3;
-
 pub(super) struct Watch {
-    /// All begin with a line end.
-    finders: Vec<Finder<'static>>,
+    /// What lines of interest begin with, each with the line end before it.
+    needles: &'static [&'static str],
     longest: usize,
     /// The last bytes, which may begin a match; fewer than the longest needle.
     tail: Vec<u8>,
@@ -38,7 +35,7 @@ impl Watch {
             _ => &["\n--", "\nmysqldump: ", "\nmariadb-dump: "],
         };
         Self {
-            finders: needles.iter().map(Finder::new).collect(),
+            needles,
             longest: needles.iter().map(|needle| needle.len()).max().unwrap_or_default(),
             tail: b"\n".to_vec(),
             line: None,
@@ -55,8 +52,7 @@ impl Watch {
             let before = self.tail.len();
             let mut joined = std::mem::take(&mut self.tail);
             joined.extend_from_slice(&bytes[..bytes.len().min(self.longest - 1)]);
-            let found = self.finders.iter().filter_map(|finder| finder.find(&joined)).filter(|at| *at < before).min();
-            if let Some(at) = found {
+            if let Some(at) = self.find(&joined).filter(|at| *at < before) {
                 // -1 at the very beginning, for the line end that is taken to stand there.
                 let line_at = self.at.wrapping_sub(before as u64).wrapping_add(at as u64 + 1);
                 self.begin_line(line_at);
@@ -75,8 +71,6 @@ impl Watch {
     /// Goes on with the line that is open, and looks for further ones; `bytes` come after `base` bytes.
     fn search(&mut self, bytes: &[u8], base: u64) {
         let mut from = 0;
-        // Of each finder: where it finds something next, once that is known.
-        let mut hits = [None; MOST_NEEDLES];
         loop {
             if let Some(line) = &mut self.line {
                 let part = &bytes[from..bytes.len().min(from + ASIDE_BYTES - line.len())];
@@ -89,22 +83,21 @@ impl Watch {
                 }
                 self.judge();
             }
-            let mut next = bytes.len();
-            for (finder, hit) in self.finders.iter().zip(&mut hits) {
-                let at = match *hit {
-                    Some(at) if at >= from => at,
-                    _ => finder.find(&bytes[from..]).map_or(bytes.len(), |at| from + at),
-                };
-                *hit = Some(at);
-                next = next.min(at);
-            }
-            if next == bytes.len() {
+            let Some(next) = self.find(&bytes[from..]).map(|at| from + at) else {
                 self.tail = bytes[bytes.len().saturating_sub(self.longest - 1).max(from)..].to_vec();
                 return;
-            }
+            };
             self.begin_line(base + next as u64 + 1);
             from = next + 1;
         }
+    }
+
+    /// Where the line end before the next line of interest is.
+    fn find(&self, bytes: &[u8]) -> Option<usize> {
+        memchr::memchr_iter(b'\n', bytes).find(|&at| {
+            let rest = &bytes[at..];
+            self.needles.iter().any(|needle| rest.starts_with(needle.as_bytes()))
+        })
     }
 
     fn begin_line(&mut self, at: u64) {

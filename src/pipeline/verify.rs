@@ -131,7 +131,7 @@ pub fn verify(
         crc32: read.crc32,
         producer,
         completeness: findings.completeness.text(),
-        edges: findings.edges,
+        edges: findings.edges.map(|edges| edges.of_dump(read.crc32)),
     };
     Ok(Verified { zip, location, read, record })
 }
