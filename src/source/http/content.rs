@@ -131,6 +131,11 @@ fn known(head: &[u8]) -> Option<&'static str> {
     table.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, name)| *name)
 }
 
+/// Whether these first bytes are known to be something else, so that more of them need not be waited for.
+pub(super) fn is_something_else(head: &[u8]) -> bool {
+    known(head).is_some() || page_words(&String::from_utf8_lossy(head)).is_some()
+}
+
 /// The title of a page, or its first words; `None` if it is no page.
 fn page_words(page: &str) -> Option<String> {
     // ASCII only, so that positions in it are positions in the page.

@@ -271,7 +271,7 @@ impl HttpSource {
                         warn_of_lead(before);
                         head = None;
                     }
-                    None if start.len() >= LEAD_LEN => {
+                    None if start.len() >= LEAD_LEN || content::is_something_else(start) => {
                         let page = self.more_of_the_page(std::mem::take(start), &mut answer).await;
                         return Err(self.not_a_zip(&answer, &page));
                     }
