@@ -41,8 +41,7 @@ pub(super) fn host(item: &Item<'_>) -> Option<String> {
         ("must be a host name, which does not begin with `-`", "write the name as `ping` takes it")
     } else if host.contains(char::is_whitespace) || host.contains('/') {
         ("must be a host name", "a directory on the server goes into `path`")
-    } else if host.starts_with('-') || host.chars().any(crate::text::is_unsafe) {
-        // Some protocols hand it to a program, where it would be an option.
+    } else if host.chars().any(crate::text::is_unsafe) {
         ("is no name of a host", "write its name or its address")
     } else if host.matches(':').count() == 1 {
         ("must be a host name without a port", "write the port as `port`")

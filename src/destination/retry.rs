@@ -407,6 +407,78 @@ mod tests {
         assert_eq!(server.read("x").unwrap(), b"tonight's");
     }
 
+    /// Like [`retrying`], and whatever `damage` does happens between two connections.
+    fn damaged(server: &MemoryServer, damage: impl Fn(&MemoryServer) + Send + 'static) -> Retrying {
+        let (handle, mut connections) = (server.clone(), 0);
+        let connector = move || {
+            if connections > 0 {
+                damage(&handle);
+            }
+            connections += 1;
+            Ok(Box::new(handle.connect()?) as Box<dyn Destination>)
+        };
+        let clock = Arc::new(FakeClock::default());
+        Retrying::connect_by(clock, Box::new(connector), 3, &Interrupt::default()).unwrap()
+    }
+
+    #[test]
+    fn what_arrived_before_a_cut_is_compared_before_going_on() {
+        let content: Vec<u8> = (0..100_000u32).map(|i| (i / 7) as u8).collect();
+        for checksum_by_server in [true, false] {
+            let server = MemoryServer::new();
+            let capabilities = server.connect().unwrap().capabilities();
+            server.set_capabilities(Capabilities { checksum_by_server, ..capabilities });
+            let mut retrying = damaged(&server, |server| {
+                let mut held = server.read("x").unwrap();
+                held[17] ^= 1;
+                server.write("x", &held);
+            });
+            server.script(unreachable(Operation::Put).after_bytes(30_000));
+            retrying.put("x", &mut Cursor::new(&content), 0).unwrap();
+            assert!(server.read("x").unwrap() == content, "the damage was kept");
+            assert_eq!(server.put_offsets(), [0, 0]);
+            assert!(retrying.wrote_straight());
+
+            // Unharmed, it is gone on with, each byte compared once.
+            server.script(unreachable(Operation::Put).after_bytes(30_000));
+            let mut retrying = damaged(&server, |_| {});
+            retrying.put("x", &mut Cursor::new(&content), 0).unwrap();
+            assert_eq!(server.put_offsets()[2..], [0, 30_000]);
+            assert!(!retrying.wrote_straight());
+        }
+    }
+
+    #[test]
+    fn a_resume_that_is_refused_starts_again_and_is_not_tried_again() {
+        let content: Vec<u8> = (0..100_000u32).map(|i| (i / 7) as u8).collect();
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::Other] {
+            let server = MemoryServer::new();
+            let mut retrying = retrying(&server, 2);
+            server.script(unreachable(Operation::Put).after_bytes(30_000));
+            server.script(Fault::new(Operation::Put, kind));
+            retrying.put("x", &mut Cursor::new(&content), 0).unwrap();
+            assert_eq!(server.read("x").unwrap(), content);
+            assert!(!retrying.capabilities().resume);
+            server.script(unreachable(Operation::Put).after_bytes(30_000));
+            retrying.put("x", &mut Cursor::new(&content), 0).unwrap();
+            assert_eq!(server.put_offsets(), [0; 4]);
+            assert!(retrying.put("x", &mut Cursor::new(&content), 5).unwrap_err().resume_refused());
+        }
+    }
+
+    #[test]
+    fn an_account_that_may_not_delete_uploads() {
+        let server = MemoryServer::new();
+        let mut retrying = retrying(&server, 0);
+        server.script(Fault::new(Operation::Remove, ErrorKind::PermissionDenied));
+        retrying.put("x", &mut Cursor::new(b"tonight's"), 0).unwrap();
+        assert!(retrying.wrote_straight());
+        server.script(Fault::new(Operation::Remove, ErrorKind::PermissionDenied));
+        retrying.put("x", &mut Cursor::new(b"tomorrow's"), 0).unwrap();
+        assert_eq!(server.read("x").unwrap(), b"tomorrow's");
+        assert!(!retrying.wrote_straight(), "an older file was overwritten");
+    }
+
     #[test]
     fn an_upload_that_moves_forward_may_fail_more_often_than_the_retries() {
         let server = MemoryServer::new();

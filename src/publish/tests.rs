@@ -15,6 +15,7 @@ struct Bench {
     name: ArchiveName,
     interrupt: Interrupt,
     content: Vec<u8>,
+    verify: Verify,
 }
 
 impl Bench {
@@ -24,7 +25,15 @@ impl Bench {
         fs::write(dir.path().join("a.tgz"), &content).unwrap();
         let pattern = NamePattern::default();
         let name = pattern.name(NaiveDate::from_ymd_opt(2026, 11, 20).unwrap(), 1);
-        Bench { dir, server: MemoryServer::new(), pattern, name, interrupt: Interrupt::default(), content }
+        Bench {
+            dir,
+            server: MemoryServer::new(),
+            pattern,
+            name,
+            interrupt: Interrupt::default(),
+            content,
+            verify: Verify::Checksum,
+        }
     }
 
     fn publish(&self) -> Result<Publishing, DestinationError> {
@@ -55,7 +64,7 @@ impl Bench {
         let publisher = Publisher {
             job: "shop",
             pattern: &self.pattern,
-            verify: Verify::Checksum,
+            verify: self.verify,
             sidecar: true,
             interrupt: &self.interrupt,
             progress: &|_| {},
@@ -136,6 +145,69 @@ fn a_leftover_with_gaps_near_its_end_is_resumed_before_them() {
     bench.server.write(&part, &bench.content[..500_000]);
     bench.publish().unwrap();
     assert_eq!(bench.server.put_offsets()[0], 500_000);
+}
+
+#[test]
+fn a_resume_that_is_refused_starts_again_in_the_same_call() {
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::Other] {
+        let bench = Bench::new();
+        bench.server.write(&bench.name.part_name("shop"), &bench.content[..500_000]);
+        bench.server.script(Fault::new(Operation::Put, kind));
+        bench.publish().unwrap();
+        assert_eq!(bench.server.read("20261120.tgz").unwrap(), bench.content);
+        assert_eq!(bench.names(), ["20261120.tgz", "20261120.tgz.sha256"]);
+    }
+    // A disk that is full keeps what there is.
+    let bench = Bench::new();
+    bench.server.write(&bench.name.part_name("shop"), &bench.content[..500_000]);
+    bench.server.script(Fault::new(Operation::Put, ErrorKind::NoSpace));
+    assert_eq!(bench.publish().unwrap_err().kind, ErrorKind::NoSpace);
+    assert_eq!(bench.server.read(&bench.name.part_name("shop")).unwrap().len(), 500_000);
+}
+
+#[test]
+fn a_leftover_that_cannot_be_read_is_sent_again() {
+    let bench = Bench::new();
+    let capabilities = bench.server.connect().unwrap().capabilities();
+    bench.server.set_capabilities(Capabilities { checksum_by_server: false, ..capabilities });
+    bench.server.write(&bench.name.part_name("shop"), &bench.content[..500_000]);
+    bench.server.script(Fault::new(Operation::Get, ErrorKind::PermissionDenied));
+    bench.publish().unwrap();
+    assert_eq!(bench.server.put_offsets()[0], 0);
+}
+
+#[test]
+fn the_size_alone_proves_only_what_was_written_in_one_straight_piece() {
+    let mut bench = Bench::new();
+    bench.verify = Verify::Size;
+    assert_eq!(bench.publish().unwrap().verified_by, VerifiedBy::Size);
+
+    let mut bench = Bench::new();
+    bench.verify = Verify::Size;
+    bench.server.write(&bench.name.part_name("shop"), &bench.content[..500_000]);
+    assert_eq!(bench.publish().unwrap().verified_by, VerifiedBy::ServerChecksum);
+}
+
+#[test]
+fn a_file_that_goes_on_after_its_size_is_not_read_to_its_end() {
+    let bench = Bench::new();
+    bench.publish().unwrap();
+    let capabilities = bench.server.connect().unwrap().capabilities();
+    bench.server.set_capabilities(Capabilities { checksum_by_server: false, ..capabilities });
+    let longer = [&bench.content[..], b"more"].concat();
+    bench.server.write("20261120.tgz", &longer);
+    let mut destination = bench.server.connect().unwrap();
+    let sha256 = Digest(Sha256::digest(&bench.content).into());
+    let publisher = Publisher {
+        job: "shop",
+        pattern: &bench.pattern,
+        verify: Verify::Checksum,
+        sidecar: true,
+        interrupt: &bench.interrupt,
+        progress: &|_| {},
+    };
+    let bytes = bench.content.len() as u64;
+    assert_eq!(publisher.holds(&mut destination, "20261120.tgz", bytes, sha256).unwrap(), None);
 }
 
 #[test]

@@ -271,7 +271,9 @@ fn cut_connect(server: &dyn Server) -> Result<()> {
         proxy.next(Plan::pass().down(fault));
         let mut destination =
             connect(&settings).map_err(|error| anyhow::anyhow!("{tenth} tenths: {}", told(&error)))?;
-        ensure!(proxy.connections() == 2, "{tenth} tenths: {} connections", proxy.connections());
+        // A third one may find out for people why the first was of no use.
+        let connections = proxy.connections();
+        ensure!((2..=3).contains(&connections), "{tenth} tenths: {connections} connections");
         destination.list().map(|_| ()).with_context(|| format!("{tenth} tenths"))
     })
 }

@@ -6,6 +6,7 @@
 //! ```
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -71,7 +72,8 @@ impl Agent {
             .spawn()
             .expect("the case names Need::SshAgent");
         let agent = Self { directory, child };
-        wait::until("the agent's socket", || agent.socket().exists());
+        // The socket is there a moment before anything listens.
+        wait::until("the agent", || UnixStream::connect(agent.socket()).is_ok());
         for key in keys {
             run(Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", agent.socket()));
         }

@@ -205,6 +205,13 @@ fn an_sftp_destination_needs_a_way_in_and_a_host_key() {
     ));
     assert_eq!(all.host_key, HostKey::Fingerprints(vec![fingerprint.clone(), fingerprint.clone()]));
     assert_eq!(all.port, 22);
+    assert_eq!((all.connections, all.server_checksum), (None, true));
+    // The size proves nothing of what goes over several channels.
+    let way_in = "agent = true\nknown_hosts = \"known\"\nserver_checksum = false\nverify = \"size\"\n";
+    assert_eq!((protocol(way_in).connections, protocol(way_in).server_checksum), (Some(1), false));
+    assert_eq!(protocol(&format!("{way_in}connections = 4")).connections, Some(4));
+    let option = fixture.load(&format!("{SOURCE}{}{way_in}", sftp.replace("\"nas\"\nuser", "\"--x\"\nuser")));
+    assert_eq!(messages(&option.unwrap_err()), ["destination[nas].host: must be a host name"]);
     let known = protocol("password = \"p\"\nknown_hosts = \"known\"");
     assert_eq!(known.host_key, HostKey::KnownHosts(fixture.dir.path().join("known")));
 

@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ssh2::{KeyboardInteractivePrompt, Prompt};
 
-use super::errors::{ERROR_FILE, Wire};
+use super::errors::{ERROR_FILE, ERROR_PASSWORD_EXPIRED, Wire};
+use super::greeting::expired_hint;
 use super::link::Link;
 use crate::config::secret::Secret;
 use crate::config::settings::{SftpSettings, SshAuth};
@@ -20,7 +21,7 @@ use crate::text::Text;
 enum Refusal {
     /// The server said no: the next way may be open.
     No(String),
-    /// It failed on this machine, whatever the server would say; with a hint.
+    /// The same, or it failed on this machine; with a hint that is nearer to the cause than a general one.
     Here(String, Text),
     /// The connection is gone: nothing further can be tried.
     Broken(Wire),
@@ -64,14 +65,15 @@ pub(super) fn log_in(link: &Link, settings: &SftpSettings) -> Result<(), Destina
                 refusals.push(why);
             }
             // A server that hangs up after a refusal has had enough of our attempts (MaxAuthTries); it can be reached.
-            Err(Refusal::Broken(Wire::Ssh(_))) if !refusals.is_empty() => {
+            Err(Refusal::Broken(Wire::Ssh(_) | Wire::Gone)) if !refusals.is_empty() => {
                 refusals.push(format!("the server closed the connection before {} was tried", name_of(way)));
                 break;
             }
             Err(Refusal::Broken(wire)) => return Err(wire.during(what())),
         }
     }
-    let offered = accepted.split(',').map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ");
+    let shown = text::quote(&accepted, text::MAX_NAME_CHARS);
+    let offered = shown.split(',').map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ");
     Err(DestinationError::new(ErrorKind::Auth, format!("authentication as `{user}` was refused"))
         .caused_by(format!("the server accepts {offered}; {}", refusals.join("; ")))
         .with_hint(hint_here.unwrap_or_else(|| hint(&accepted, &settings.auth))))
@@ -146,6 +148,9 @@ fn by_key(link: &Link, user: &str, file: &Path, passphrase: Option<&Secret>) -> 
             let needs = if passphrase.is_some() { "the `passphrase` is wrong" } else { "it needs a `passphrase`" };
             here(format!("the private key `{name}` cannot be opened: {needs}, or its sort is not known here"))
         }
+        _ if wire.kind() == ErrorKind::Auth && is_rsa(&key) => {
+            Refusal::Here(format!("the RSA key `{name}` was refused"), rsa_hint())
+        }
         _ if wire.kind() == ErrorKind::Auth => Refusal::No(format!("the key `{name}` was refused")),
         _ => wire.into(),
     })
@@ -171,15 +176,31 @@ fn is_encrypted(key: &str) -> bool {
     if key.contains("Proc-Type: 4,ENCRYPTED") || key.contains("BEGIN ENCRYPTED PRIVATE KEY") {
         return true;
     }
+    opened(key).strip_prefix(b"openssh-key-v1\0").is_some_and(|rest| !rest.starts_with(b"\0\0\0\x04none"))
+}
+
+/// The beginning of a key in OpenSSH's format; empty for any other.
+fn opened(key: &str) -> Vec<u8> {
     let body: String = key
         .lines()
         .skip_while(|line| !line.starts_with("-----BEGIN OPENSSH"))
         .skip(1)
         .take_while(|line| !line.starts_with('-'))
-        .take(2)
+        .take(3)
         .collect();
-    let whole = body.get(..body.len() / 4 * 4).and_then(|body| STANDARD.decode(body).ok()).unwrap_or_default();
-    whole.strip_prefix(b"openssh-key-v1\0").is_some_and(|rest| !rest.starts_with(b"\0\0\0\x04none"))
+    body.get(..body.len() / 4 * 4).and_then(|body| STANDARD.decode(body).ok()).unwrap_or_default()
+}
+
+/// By PEM's title, or by the name at the head of OpenSSH's format: its public half is not encrypted.
+fn is_rsa(key: &str) -> bool {
+    key.contains("BEGIN RSA PRIVATE KEY") || opened(key).windows(7).any(|at| at == b"ssh-rsa")
+}
+
+fn rsa_hint() -> Text {
+    text!(
+        "check `username`, and that the key's public half stands in `~/.ssh/authorized_keys` of that account; a server of before 2016 (OpenSSH 7.1) takes RSA keys with SHA-1 only, which is not offered: use an ed25519 or ECDSA key there"
+            / "vérifiez `username`, et que la partie publique de la clé figure dans `~/.ssh/authorized_keys` de ce compte ; un serveur d'avant 2016 (OpenSSH 7.1) n'accepte les clés RSA qu'avec SHA-1, qui n'est pas proposé : utilisez-y une clé ed25519 ou ECDSA"
+    )
 }
 
 fn by_agent(link: &Link, user: &str) -> Result<(), Refusal> {
@@ -199,9 +220,20 @@ fn by_agent(link: &Link, user: &str) -> Result<(), Refusal> {
     if identities.is_empty() {
         return Err(Refusal::No("the SSH agent holds no key".to_owned()));
     }
-    for identity in &identities {
+    let total = identities.len();
+    for (tried, identity) in identities.iter().enumerate() {
         match link.run(|| agent.userauth(user, identity)) {
             Ok(()) => return Ok(()),
+            // Each key counts as an attempt (MaxAuthTries).
+            Err(Wire::Ssh(_)) if tried > 0 && link.is_gone() => {
+                return Err(Refusal::Here(
+                    format!("the server closed the connection after {tried} of the SSH agent's {total} keys"),
+                    text!(
+                        "the agent holds more keys than the server lets anybody try (`MaxAuthTries`): name the right one by `private_key`, or give this job an agent that holds it alone"
+                            / "l'agent contient plus de clés que le serveur n'en laisse essayer (`MaxAuthTries`) : indiquez la bonne par `private_key`, ou donnez à cette tâche un agent qui ne contient qu'elle"
+                    ),
+                ));
+            }
             Err(wire) if wire.kind() == ErrorKind::Unreachable => return Err(Refusal::Broken(wire)),
             Err(_) => {}
         }
@@ -215,6 +247,9 @@ fn by_password(link: &Link, user: &str, password: &Secret, accepted: &str) -> Re
     if takes("password") || !takes("keyboard-interactive") {
         match link.run(|| link.session.userauth_password(user, password.expose())) {
             Ok(()) => return Ok(()),
+            Err(wire) if wire.session_code() == Some(ERROR_PASSWORD_EXPIRED) => {
+                return Err(Refusal::Here("the password has expired".to_owned(), expired_hint()));
+            }
             Err(wire) if wire.kind() == ErrorKind::Auth => {}
             Err(wire) => refusal = wire.into(),
         }

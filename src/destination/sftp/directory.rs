@@ -4,8 +4,9 @@ use std::path::Path;
 
 use ssh2::Sftp;
 
-use super::errors::Wire;
+use super::errors::{FX_FAILURE, Wire};
 use super::link::Link;
+use crate::destination::limits::MAX_NAME_BYTES;
 use crate::destination::{DestinationError, ErrorKind};
 use crate::text;
 
@@ -27,7 +28,8 @@ pub(super) fn ensure(link: &Link, sftp: &Sftp, path: &str, location: &str) -> Re
                     DestinationError::new(ErrorKind::Other, what()).caused_by(format!("`{ancestor}` is no directory"))
                 );
             }
-            Err(wire) if wire.is_missing() => missing.push(*ancestor),
+            // ProFTPD has no other word than `failure` for what lies below a file.
+            Err(wire) if wire.is_missing() || wire.sftp_status() == Some(FX_FAILURE) => missing.push(*ancestor),
             Err(wire) => return Err(wire.during(format!("{}: failed to look at `{ancestor}`", what()))),
         }
     }
@@ -40,7 +42,10 @@ pub(super) fn ensure(link: &Link, sftp: &Sftp, path: &str, location: &str) -> Re
         }
     }
     let real = link.run(|| sftp.realpath(Path::new(path))).map_err(|wire| wire.during(what()))?;
-    Ok(real.to_string_lossy().into_owned())
+    let real = real.to_string_lossy();
+    // What is no usable path is left out of logs and further requests: the one that was configured does as well.
+    let usable = real.len() <= MAX_NAME_BYTES && !real.is_empty() && !real.contains(text::is_unsafe);
+    Ok(if usable { real.into_owned() } else { path.to_owned() })
 }
 
 fn uncreatable(wire: Wire, ancestor: &str, what: String) -> DestinationError {

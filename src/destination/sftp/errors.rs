@@ -1,12 +1,12 @@
 //! What libssh2 and the server answer, translated once into what the rest of the program understands.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use ssh2::ErrorCode;
 
 use crate::destination::{DestinationError, ErrorKind};
-use crate::interrupt::Interrupted;
 use crate::text;
 use crate::text::Text;
 
@@ -18,6 +18,9 @@ pub(super) const FX_OP_UNSUPPORTED: i32 = 8;
 const FX_NO_SUCH_PATH: i32 = 10;
 
 /// Codes of libssh2 (`libssh2.h`).
+/// No algorithm in common, or the line broke while one was looked for.
+pub(super) const ERROR_KEX_FAILURE: i32 = -5;
+pub(super) const ERROR_PASSWORD_EXPIRED: i32 = -15;
 pub(super) const ERROR_FILE: i32 = -16;
 pub(super) const ERROR_AUTHENTICATION: i32 = -18;
 const ERROR_CHANNEL_FAILURE: i32 = -21;
@@ -31,8 +34,12 @@ pub(super) enum Wire {
     Ssh(ssh2::Error),
     /// Nothing moved for so long.
     Stalled(Duration),
-    /// A signal came.
-    Interrupted,
+    /// Less than 4 KiB moved in that time.
+    Trickles(Duration),
+    /// The server sends what was not asked for, without end.
+    Floods,
+    /// A signal came, or the time limit is over.
+    Interrupted(io::Error),
     /// The connection was given up earlier.
     Gone,
 }
@@ -66,8 +73,8 @@ impl Wire {
 
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
-            Wire::Stalled(_) | Wire::Gone => ErrorKind::Unreachable,
-            Wire::Interrupted => ErrorKind::Local,
+            Wire::Stalled(_) | Wire::Trickles(_) | Wire::Floods | Wire::Gone => ErrorKind::Unreachable,
+            Wire::Interrupted(_) => ErrorKind::Local,
             Wire::Ssh(error) => match error.code() {
                 ErrorCode::SFTP(code) => match code {
                     FX_NO_SUCH_FILE | FX_NO_SUCH_PATH => ErrorKind::NotFound,
@@ -84,8 +91,8 @@ impl Wire {
                     // A channel that is refused (MaxSessions) leaves the connection as it is.
                     ERROR_CHANNEL_FAILURE if error.message().starts_with("Channel open failure") => ErrorKind::Other,
                     // -19, -15: key not accepted, password expired.
-                    ERROR_AUTHENTICATION | -19 | -15 => ErrorKind::Auth,
-                    // Banner, MAC, key exchange, socket, timeout, decryption, disconnection, protocol, closed channel.
+                    ERROR_AUTHENTICATION | -19 | ERROR_PASSWORD_EXPIRED => ErrorKind::Auth,
+                    // Banner, MAC, exchange of keys, socket, timeout, decryption, disconnection, protocol, closed channel.
                     -5..=-1 | -9..=-7 | -14..=-12 | ERROR_CHANNEL_FAILURE | -26 | -27 | -30 | -43 | -45 => {
                         ErrorKind::Unreachable
                     }
@@ -95,15 +102,20 @@ impl Wire {
         }
     }
 
-    /// As the error of an operation of a destination.
+    /// As the error of an operation of a destination that writes.
     pub(super) fn during(self, what: impl Into<String>) -> DestinationError {
+        self.without(Right::Write, what)
+    }
+
+    /// As the error of an operation that needs this right.
+    pub(super) fn without(self, right: Right, what: impl Into<String>) -> DestinationError {
         let kind = self.kind();
         let error = DestinationError::new(kind, what);
         let error = match self {
-            Wire::Interrupted => error.caused_by(Interrupted),
+            Wire::Interrupted(stop) => error.caused_by(stop),
             other => error.caused_by(other),
         };
-        match hint_for(kind) {
+        match hint_for(kind, right) {
             Some(hint) => error.with_hint(hint),
             None => error,
         }
@@ -120,7 +132,9 @@ impl fmt::Display for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Wire::Stalled(limit) => write!(f, "no byte moved for {} s", limit.as_secs_f32()),
-            Wire::Interrupted => write!(f, "{Interrupted}"),
+            Wire::Trickles(limit) => write!(f, "less than 4 KiB moved in {} s", limit.as_secs_f32()),
+            Wire::Floods => f.write_str("the server sends without end what was not asked for"),
+            Wire::Interrupted(stop) => write!(f, "{stop}"),
             Wire::Gone => f.write_str("the connection was lost"),
             Wire::Ssh(error) => match error.code() {
                 ErrorCode::SFTP(FX_FAILURE) => f.write_str("the server answered only `failure`"),
@@ -133,18 +147,55 @@ impl fmt::Display for Wire {
 
 impl std::error::Error for Wire {}
 
-fn hint_for(kind: ErrorKind) -> Option<Text> {
+/// What an account must be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    List,
+    Look,
+    Read,
+    Write,
+    Rename,
+    Delete,
+}
+
+fn hint_for(kind: ErrorKind, right: Right) -> Option<Text> {
     match kind {
         ErrorKind::Unreachable => Some(text!(
             "check that the server is up, and that the network and its firewall let the connection through"
                 / "vérifiez que le serveur est en marche, et que le réseau et le pare-feu laissent passer la connexion"
         )),
-        ErrorKind::PermissionDenied => Some(text!(
-            "give this account the right to write in `path` on the server, or choose another `path`"
-                / "donnez à ce compte le droit d'écrire dans `path` sur le serveur, ou choisissez un autre `path`"
-        )),
+        ErrorKind::PermissionDenied => Some(right_hint(right)),
         ErrorKind::NoSpace => Some(no_space_hint()),
         _ => None,
+    }
+}
+
+fn right_hint(right: Right) -> Text {
+    match right {
+        Right::List => text!(
+            "give this account the right to list `path` on the server (`r` and `x` on the directory; `opendir` and `readdir` where requests are filtered)"
+                / "donnez à ce compte le droit de lister `path` sur le serveur (`r` et `x` sur le répertoire ; `opendir` et `readdir` si les requêtes sont filtrées)"
+        ),
+        Right::Look => text!(
+            "give this account the right to look at files in `path` on the server (`x` on each directory above; `stat` and `lstat` where requests are filtered)"
+                / "donnez à ce compte le droit de voir les fichiers de `path` sur le serveur (`x` sur chaque répertoire au-dessus ; `stat` et `lstat` si les requêtes sont filtrées)"
+        ),
+        Right::Read => text!(
+            "give this account the right to read its files in `path` on the server, or set `verify = \"size\"`, which reads nothing back"
+                / "donnez à ce compte le droit de lire ses fichiers dans `path` sur le serveur, ou indiquez `verify = \"size\"`, qui ne relit rien"
+        ),
+        Right::Write => text!(
+            "give this account the right to write in `path` on the server, or choose another `path`"
+                / "donnez à ce compte le droit d'écrire dans `path` sur le serveur, ou choisissez un autre `path`"
+        ),
+        Right::Rename => text!(
+            "give this account the right to rename its files in `path` on the server: an archive gets its name once it is whole"
+                / "donnez à ce compte le droit de renommer ses fichiers dans `path` sur le serveur : une archive reçoit son nom une fois complète"
+        ),
+        Right::Delete => text!(
+            "give this account the right to delete its files in `path` on the server; without `retention` nothing need be deleted"
+                / "donnez à ce compte le droit de supprimer ses fichiers dans `path` sur le serveur ; sans `retention` rien n'a besoin d'être supprimé"
+        ),
     }
 }
 
@@ -181,6 +232,7 @@ mod tests {
             (sftp(11), ErrorKind::AlreadyExists),
             (sftp(14), ErrorKind::NoSpace),
             (sftp(15), ErrorKind::NoSpace),
+            (session(-5), ErrorKind::Unreachable),
             (session(-9), ErrorKind::Unreachable),
             (session(-13), ErrorKind::Unreachable),
             (session(-43), ErrorKind::Unreachable),
@@ -199,7 +251,8 @@ mod tests {
             ),
             (session(-16), ErrorKind::Other),
             (Wire::Stalled(Duration::from_secs(60)), ErrorKind::Unreachable),
-            (Wire::Interrupted, ErrorKind::Local),
+            (Wire::Trickles(Duration::from_secs(60)), ErrorKind::Unreachable),
+            (Wire::Interrupted(io::Error::other("stopped")), ErrorKind::Local),
         ] {
             assert_eq!(wire.kind(), kind, "{wire}");
         }

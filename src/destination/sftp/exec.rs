@@ -64,11 +64,11 @@ pub(super) fn run(link: &Link, command: &str, limit: Duration) -> Result<Option<
 
 /// Waits for something to read; `false` once `end` has passed. Meanwhile the server is asked for signs of life, so that no
 /// router forgets a connection that is silent because a large file is being read.
-fn wait_until(link: &Link, end: Instant) -> Result<bool, Wire> {
+pub(super) fn wait_until(link: &Link, end: Instant) -> Result<bool, Wire> {
     loop {
-        if link.interrupt().check().is_err() {
+        if let Err(stop) = link.interrupt().check() {
             link.hang_up();
-            return Err(Wire::Interrupted);
+            return Err(Wire::Interrupted(stop));
         }
         if Instant::now() >= end {
             return Ok(false);

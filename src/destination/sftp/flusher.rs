@@ -5,6 +5,7 @@ use ssh2::{BlockDirections, File};
 
 use super::errors::{FX_FAILURE, FX_OP_UNSUPPORTED, Wire};
 use super::link::Link;
+use crate::destination::ErrorKind;
 
 /// Asked for whenever so much more has arrived.
 const FLUSH_BYTES: u64 = 32 << 20;
@@ -74,12 +75,23 @@ impl<'a> Flusher<'a> {
         self.judge(told)
     }
 
-    /// An extension of OpenSSH's; others say that they do not know it, or only that it failed.
+    /// A courtesy, which may be refused in any words as long as it was never done: verification decides. But OpenSSH, which does
+    /// it, has `failure` for an error of the disk only.
     fn judge(&mut self, told: Result<(), Wire>) -> Result<(), Wire> {
         let status = told.as_ref().err().and_then(Wire::sftp_status);
         self.is_known |= told.is_ok();
-        self.is_refused =
-            status == Some(FX_OP_UNSUPPORTED) || (status == Some(FX_FAILURE) && !self.is_openssh && !self.is_known);
-        if self.is_refused { Ok(()) } else { told }
+        self.is_refused = status.is_some_and(|status| match status {
+            FX_OP_UNSUPPORTED => true,
+            FX_FAILURE if self.is_openssh => false,
+            _ => !self.is_known && told.as_ref().is_err_and(|wire| wire.kind() != ErrorKind::NoSpace),
+        });
+        if self.is_refused {
+            tracing::debug!(
+                "the server does not flush: {}",
+                told.err().map(|wire| wire.to_string()).unwrap_or_default()
+            );
+            return Ok(());
+        }
+        told
     }
 }

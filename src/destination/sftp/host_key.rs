@@ -104,7 +104,8 @@ pub fn probe(server: &SshServer, timeouts: Timeouts, interrupt: &Interrupt) -> R
 
 /// Fails unless the key is trusted, and says what was expected and what was shown.
 pub(super) fn demand(info: &HostKeyInfo, expected: &HostKey) -> Result<(), DestinationError> {
-    let (host, key_type, shown) = (name_in_file(&info.host, info.port), info.key_type(), info.fingerprint());
+    let (host, shown) = (name_in_file(&info.host, info.port), info.fingerprint());
+    let key_type = text::quote(info.key_type(), text::MAX_NAME_CHARS);
     let untrusted = |message: String| DestinationError::new(ErrorKind::Untrusted, message);
     let standing = info.standing(expected).map_err(|error| {
         let file = match expected {

@@ -18,6 +18,7 @@ use ssh2::{BlockDirections, Channel, ErrorCode, ExtendedData};
 use super::errors::{ERROR_SFTP_PROTOCOL, Wire};
 use super::link::Link;
 use super::packets::{INIT, MOST_BYTES, VERSION, packet, string};
+use crate::destination::limits::MOVING_BYTES;
 
 const OPEN: u8 = 3;
 const WRITE: u8 = 6;
@@ -92,6 +93,10 @@ pub(super) struct Lane<'a> {
     /// It is to be closed as soon as that is possible.
     ends: bool,
     moved_at: Instant,
+    /// Bytes that have left since then.
+    left_bytes: u64,
+    /// It has come further since the step began.
+    has_progressed: bool,
 }
 
 impl<'a> Lane<'a> {
@@ -113,6 +118,8 @@ impl<'a> Lane<'a> {
             half_sent: None,
             ends: false,
             moved_at: Instant::now(),
+            left_bytes: 0,
+            has_progressed: false,
         }
     }
 
@@ -235,10 +242,12 @@ impl<'a> Lane<'a> {
                 Some(_) => {}
             }
         }
-        if moved {
+        // Single bytes that never become an answer are no progress.
+        if std::mem::take(&mut self.has_progressed) || self.left_bytes >= MOVING_BYTES {
+            self.left_bytes = 0;
             self.link().has_moved();
-        }
-        if moved || !self.is_busy() {
+            self.moved_at = Instant::now();
+        } else if !self.is_busy() {
             self.moved_at = Instant::now();
         }
         Ok(moved)
@@ -271,6 +280,7 @@ impl<'a> Lane<'a> {
             };
             self.channel = Some(channel);
             self.stage = Stage::Subsystem;
+            self.has_progressed = true;
             moved = true;
         }
         let asked = self.ask(HalfSent::Other, |channel, link| {
@@ -281,6 +291,7 @@ impl<'a> Lane<'a> {
         if asked.is_some() {
             self.outgoing = packet(INIT, &3_u32.to_be_bytes());
             self.stage = Stage::Greeting;
+            self.has_progressed = true;
             moved = true;
         }
         Ok(moved)
@@ -312,6 +323,7 @@ impl<'a> Lane<'a> {
             match written? {
                 Some(count) if count > 0 => {
                     self.sent += count;
+                    self.left_bytes += count as u64;
                     moved = true;
                     // On a slow line every packet is half sent for a while: the other lanes have waited for this one.
                     if completes {
@@ -339,6 +351,7 @@ impl<'a> Lane<'a> {
         loop {
             while let Some(body) = next_packet(&mut self.incoming)? {
                 self.take_answer(&body)?;
+                self.has_progressed = true;
             }
             let read = self.ask(HalfSent::Reading, |channel, link| {
                 let channel = channel.as_mut().ok_or(Wire::Gone)?;

@@ -21,7 +21,7 @@ use crate::config::settings::SftpSettings;
 use crate::destination::feed::Feed;
 use crate::destination::{DestinationError, ErrorKind, Timeouts};
 use crate::error::chain_of;
-use crate::interrupt::{Interrupt, Interrupted};
+use crate::interrupt::Interrupt;
 
 /// Bytes on their way over one channel.
 const WINDOW: usize = 4 << 20;
@@ -144,7 +144,7 @@ fn connect_in_the_background(lines: &Lines<'_>) -> Receiver<Link> {
     coming
 }
 
-fn connect_further(
+pub(super) fn connect_further(
     settings: &SftpSettings,
     timeouts: Timeouts,
     interrupt: &Interrupt,
@@ -173,9 +173,7 @@ impl<'a> Work<'a> {
         let mut block = vec![0; RUN];
         let mut number = lines.channels;
         loop {
-            if lines.interrupt.check().is_err() {
-                return Err(Trouble::Wire(Wire::Interrupted));
-            }
+            lines.interrupt.check().map_err(|stop| Trouble::Wire(Wire::Interrupted(stop)))?;
             while let Ok(link) = coming.try_recv() {
                 self.lanes.push(Lane::new(Over::Own(Rc::new(link)), number, self.path));
                 number += 1;
@@ -355,9 +353,6 @@ impl Trouble {
     /// As an error of the destination, when there is no more to say about it.
     pub(super) fn during(self, what: String) -> DestinationError {
         match self {
-            Trouble::Wire(Wire::Interrupted) | Trouble::Flush(Wire::Interrupted) => {
-                DestinationError::new(ErrorKind::Local, what).caused_by(Interrupted)
-            }
             Trouble::Wire(wire) | Trouble::Flush(wire) => wire.during(what),
             Trouble::Error(error) => error,
             Trouble::NoChannel => {

@@ -1,7 +1,7 @@
 //! One SSH connection, driven without blocking, so that a stall and a signal are both noticed.
 //!
 //! libssh2's own timeout counts from the beginning of a call, whatever moves meanwhile: 4 MiB over a slow line would run into
-//! it. Here the clock starts anew whenever the socket moved something.
+//! it. Here the clock starts again whenever enough has moved ([`StallTimer`]).
 
 use std::cell::Cell;
 use std::io;
@@ -12,6 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use ssh2::{BlockDirections, ErrorCode, Session};
 
 use super::errors::{ERROR_EAGAIN, ERROR_SFTP_PROTOCOL, Wire, status_from_words};
+use super::watchdog::Watchdog;
+use crate::destination::limits::{MOVING_BYTES, StallTimer};
 use crate::interrupt::Interrupt;
 
 /// The longest sleep between two looks at the interrupt.
@@ -32,15 +34,14 @@ pub(super) struct Link {
     /// When one of its lanes last moved.
     moved_at: Cell<Instant>,
     interrupt: Interrupt,
+    watchdog: Watchdog,
 }
 
-/// When something last moved.
-pub(super) struct Idle(Instant);
-
-impl Idle {
-    pub(super) fn new() -> Self {
-        Idle(Instant::now())
-    }
+/// How long a request has waited for its answer, and for what.
+pub(super) struct Idle {
+    timer: StallTimer,
+    moved_at: Option<Instant>,
+    interrupted_at: Option<Instant>,
 }
 
 impl Link {
@@ -52,6 +53,7 @@ impl Link {
         session.set_timeout(CLOSE_TIMEOUT_MS);
         session.set_keepalive(true, 20);
         Ok(Link {
+            watchdog: Watchdog::start(&socket, limit)?,
             session,
             socket,
             limit: Cell::new(limit),
@@ -83,13 +85,23 @@ impl Link {
         self.limit.set(limit);
     }
 
+    /// Whether the connection was given up.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    /// Begins to wait for an answer.
+    pub(super) fn idle(&self) -> Idle {
+        Idle { timer: StallTimer::new(self.limit.get()), moved_at: None, interrupted_at: None }
+    }
+
     pub(super) fn interrupt(&self) -> &Interrupt {
         &self.interrupt
     }
 
     /// Calls `operation` until it no longer asks to be called again.
     pub(super) fn run<T>(&self, mut operation: impl FnMut() -> Result<T, ssh2::Error>) -> Result<T, Wire> {
-        let mut idle = Idle::new();
+        let mut idle = self.idle();
         loop {
             match self.try_run(&mut operation)? {
                 Some(value) => return Ok(value),
@@ -103,7 +115,7 @@ impl Link {
         if self.gone.get() {
             return Err(Wire::Gone);
         }
-        match operation() {
+        match self.watchdog.during(operation) {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.code() == ErrorCode::Session(ERROR_EAGAIN) => Ok(None),
             Err(error) => Err(self.judged(error.into())),
@@ -115,7 +127,7 @@ impl Link {
         if self.gone.get() {
             return Err(Wire::Gone);
         }
-        match operation() {
+        match self.watchdog.during(operation) {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(self.judged(self.native(&error).into())),
@@ -124,7 +136,7 @@ impl Link {
 
     /// Reading and writing, waited for.
     pub(super) fn io<T>(&self, mut operation: impl FnMut() -> io::Result<T>) -> Result<T, Wire> {
-        let mut idle = Idle::new();
+        let mut idle = self.idle();
         loop {
             match self.try_io(&mut operation)? {
                 Some(value) => return Ok(value),
@@ -136,24 +148,41 @@ impl Link {
     /// Waits until the socket can do what libssh2 waits for.
     pub(super) fn wait(&self, idle: &mut Idle) -> Result<(), Wire> {
         loop {
-            if self.wait_a_slice(SLICE)? {
-                idle.0 = Instant::now();
+            let ready = self.ready(SLICE)?;
+            if ready.contains(PollFlags::OUT) {
+                // The system says so once a good part of its buffer is free.
+                idle.moved(MOVING_BYTES);
+            }
+            if ready.contains(PollFlags::IN) {
+                // What libssh2 has not taken yet: all that came since it last said that it must be called again.
+                idle.moved(rustix::io::ioctl_fionread(&self.socket).unwrap_or(0));
+            }
+            if let Err(stop) = self.interrupt.check()
+                && idle.interrupted_at.get_or_insert_with(Instant::now).elapsed() >= GRACE
+            {
+                self.hang_up();
+                return Err(Wire::Interrupted(stop));
+            }
+            if idle.timer.is_stalled() {
+                self.hang_up();
+                let limit = self.limit.get();
+                // A burst and then silence is silence.
+                let trickles = idle.moved_at.is_some_and(|at| at.elapsed() < limit.mul_f64(0.75));
+                return Err(if trickles { Wire::Trickles(limit) } else { Wire::Stalled(limit) });
+            }
+            if !ready.is_empty() {
                 return Ok(());
-            }
-            let stood_still = idle.0.elapsed();
-            if self.interrupt.check().is_err() && stood_still >= GRACE {
-                self.hang_up();
-                return Err(Wire::Interrupted);
-            }
-            if stood_still >= self.limit.get() {
-                self.hang_up();
-                return Err(Wire::Stalled(self.limit.get()));
             }
         }
     }
 
     /// Waits for at most `slice`; tells whether something can move.
     pub(super) fn wait_a_slice(&self, slice: Duration) -> Result<bool, Wire> {
+        Ok(!self.ready(slice)?.is_empty())
+    }
+
+    /// Waits for at most `slice`; tells what can move.
+    fn ready(&self, slice: Duration) -> Result<PollFlags, Wire> {
         let (flags, slice) = match self.session.block_directions() {
             BlockDirections::Inbound => (PollFlags::IN, slice),
             BlockDirections::Outbound => (PollFlags::OUT, slice),
@@ -162,9 +191,10 @@ impl Link {
             BlockDirections::None => (PollFlags::IN, slice.min(Duration::from_millis(10))),
         };
         let timeout = Timespec { tv_sec: slice.as_secs() as i64, tv_nsec: slice.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&self.socket, flags)], Some(&timeout)) {
-            Ok(ready) => Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => Ok(false),
+        let mut sockets = [PollFd::new(&self.socket, flags)];
+        match poll(&mut sockets, Some(&timeout)) {
+            Ok(_) => Ok(sockets[0].revents()),
+            Err(rustix::io::Errno::INTR) => Ok(PollFlags::empty()),
             Err(_) => {
                 self.hang_up();
                 Err(Wire::Gone)
@@ -179,6 +209,7 @@ impl Link {
     }
 
     fn judged(&self, wire: Wire) -> Wire {
+        let wire = if self.watchdog.has_hung_up() { Wire::Floods } else { wire };
         if wire.kind() == crate::destination::ErrorKind::Unreachable {
             self.hang_up();
         }
@@ -193,6 +224,15 @@ impl Link {
                 .or(last)
                 .unwrap_or_else(|| ssh2::Error::new(ErrorCode::Session(-1), "the connection failed")),
         }
+    }
+}
+
+impl Idle {
+    fn moved(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.moved_at = Some(Instant::now());
+        }
+        self.timer.moved(bytes);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`host_key`] decides whether the server is the one we know, before `auth` sends any credential.
 //! - `link` drives the connection without blocking, `transfer` moves bytes, `exec` and `extended` ask what SFTP cannot.
+//! - `offers` and `greeting` find out for people why a server and this program do not come together.
 //! - `lanes` writes one file over several channels and connections, each a `lane` that speaks in `packets` of its own.
 
 use std::path::Path;
@@ -10,12 +11,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use ssh2::{ErrorCode, FileStat, OpenFlags, OpenType, RenameFlags, Sftp};
 
-use self::errors::{ERROR_FILE, FX_FAILURE, Wire};
+use self::errors::{ERROR_FILE, FX_FAILURE, Right, Wire};
 use self::flusher::Flusher;
 use self::lanes::{Closing, Lines, Trouble};
 use self::link::Link;
 use super::feed::Feed;
 use super::learnt::Learnt;
+use super::limits::{Listing, MAX_NAME_BYTES};
 use super::{Capabilities, Destination, DestinationError, Entry, ErrorKind, Sink, Source, Timeouts, check_name};
 use crate::config::settings::SftpSettings;
 use crate::digest::Digest;
@@ -30,13 +32,19 @@ mod errors;
 mod exec;
 mod extended;
 mod flusher;
+mod greeting;
 pub mod host_key;
 mod known_hosts;
 mod lane;
 mod lanes;
 mod link;
+mod offers;
 mod packets;
 mod transfer;
+mod watchdog;
+
+/// What an entry of a listing takes on the line beside its name, which comes twice: attributes, and the line that `ls -l` shows.
+const ENTRY_BYTES: usize = 110;
 
 /// A directory on an SFTP server.
 pub struct SftpDestination {
@@ -50,6 +58,8 @@ pub struct SftpDestination {
     timeouts: Timeouts,
     learnt: Learnt,
     is_openssh: bool,
+    /// The server is not asked for its free space.
+    hides_space: bool,
     /// The last file that was written went over one channel, from its beginning to its end.
     wrote_straight: bool,
     /// Whether the account has a shell with `sha256sum`; found out when first asked.
@@ -75,15 +85,11 @@ impl SftpDestination {
         auth::log_in(&link, settings)?;
         link.set_limit(timeouts.stall);
         let location = settings.location();
-        let sftp = link.run(|| link.session.sftp()).map_err(|wire| {
-            let answered = matches!(wire, Wire::Ssh(_));
-            let error = wire.during(format!("the server does not offer SFTP to `{}`", settings.username));
-            match answered {
-                true => error.with_hint(no_sftp_hint()),
-                false => error,
-            }
-        })?;
-        let is_openssh = link.session.banner().is_some_and(|banner| banner.starts_with("SSH-2.0-OpenSSH"));
+        let sftp = link.run(|| link.session.sftp()).map_err(|wire| no_sftp(wire, settings, timeouts, interrupt))?;
+        let banner = link.session.banner().unwrap_or_default();
+        let is_openssh = banner.starts_with("SSH-2.0-OpenSSH");
+        // Seen of 2022.83: of two channels that asked for free space one after the other, the second was not answered.
+        let hides_space = banner.contains("dropbear");
         let directory = directory::ensure(&link, &sftp, &settings.path, &location)?;
         Ok(SftpDestination {
             sftp,
@@ -94,6 +100,7 @@ impl SftpDestination {
             timeouts,
             learnt: learnt.clone(),
             is_openssh,
+            hides_space,
             wrote_straight: true,
             shell: (!settings.server_checksum || learnt.avoids_commands()).then_some(false),
             tells_space: None,
@@ -207,7 +214,7 @@ impl SftpDestination {
             closing.finish();
         }
         self.link.run(|| file.close()).map_err(|wire| wire.during(what()))?;
-        let held = self.look_at(&path).map_err(|wire| wire.during(what()))?.and_then(|found| found.size);
+        let held = self.look_at(&path).map_err(|wire| wire.without(Right::Look, what()))?.and_then(|found| found.size);
         if held != Some(len_bytes) {
             let held = held.map_or("no known size".to_owned(), |held| format!("{held} bytes"));
             return Err(DestinationError::new(ErrorKind::Other, what())
@@ -290,17 +297,36 @@ impl Destination for SftpDestination {
 
     fn list(&mut self) -> Result<Vec<Entry>, DestinationError> {
         let what = || format!("failed to list `{}`", self.location);
-        let mut directory =
-            self.link.run(|| self.sftp.opendir(Path::new(&self.directory))).map_err(|wire| wire.during(what()))?;
-        let mut entries = Vec::new();
+        let mut directory = self
+            .link
+            .run(|| self.sftp.opendir(Path::new(&self.directory)))
+            .map_err(|wire| wire.without(Right::List, what()))?;
+        let mut listing = Listing::new();
+        let (mut left_out, mut first) = (0_usize, None);
         loop {
+            self.link.interrupt().check().map_err(|stop| Wire::Interrupted(stop).during(what()))?;
             let (path, mut found) = match self.link.run(|| directory.readdir()) {
                 Ok(next) => next,
                 Err(Wire::Ssh(end)) if end.code() == ErrorCode::Session(ERROR_FILE) => break,
-                Err(wire) => return Err(wire.during(what())),
+                Err(wire) => return Err(wire.without(Right::List, what())),
             };
             let name = path.to_string_lossy().into_owned();
             if name == "." || name == ".." {
+                continue;
+            }
+            listing.received(2 * name.len() + ENTRY_BYTES)?;
+            if first.as_ref() == Some(&name) {
+                let why = "the server lists the same names again and again";
+                return Err(DestinationError::new(ErrorKind::Other, what()).caused_by(why));
+            }
+            first.get_or_insert_with(|| name.clone());
+            // What is no name of a file here cannot be asked for either: it neither fails the rest nor counts.
+            if name.len() > MAX_NAME_BYTES || check_name(&name).is_err() {
+                if left_out == 0 {
+                    let shown = text::quote(&name, text::MAX_NAME_CHARS);
+                    tracing::warn!("`{}` lists `{shown}`, which is not a file name, and is left out", self.location);
+                }
+                left_out += 1;
                 continue;
             }
             if found.perm.is_none() || found.size.is_none() {
@@ -308,13 +334,17 @@ impl Destination for SftpDestination {
                 match self.path_of(&name).map(|path| self.look_at(&path))? {
                     Ok(Some(looked)) => found = looked,
                     Ok(None) => continue,
-                    Err(wire) => return Err(wire.during(what())),
+                    Err(wire) => return Err(wire.without(Right::Look, what())),
                 }
             }
-            entries.push(entry_of(name, &found));
+            listing.push(entry_of(name, &found))?;
+        }
+        if left_out > 1 {
+            tracing::warn!("`{}` lists {left_out} names that are not file names", self.location);
         }
         self.link.run(|| directory.close()).map_err(|wire| wire.during(what()))?;
         drop(directory);
+        let entries = listing.finish();
         self.some_file = match entries.iter().find(|entry| entry.is_file) {
             Some(file) => Some(self.path_of(&file.name)?),
             None => None,
@@ -324,7 +354,7 @@ impl Destination for SftpDestination {
 
     fn stat(&mut self, name: &str) -> Result<Option<Entry>, DestinationError> {
         let path = self.path_of(name)?;
-        let found = self.look_at(&path).map_err(|wire| wire.during(self.what("look at", name)))?;
+        let found = self.look_at(&path).map_err(|wire| wire.without(Right::Look, self.what("look at", name)))?;
         Ok(found.map(|found| entry_of(name.to_owned(), &found)))
     }
 
@@ -382,7 +412,8 @@ impl Destination for SftpDestination {
     fn get(&mut self, name: &str, offset: u64, sink: &mut Sink<'_>) -> Result<(), DestinationError> {
         let what = || self.what("read", name);
         let path = self.path_of(name)?;
-        let mut file = self.link.run(|| self.sftp.open(Path::new(&path))).map_err(|wire| wire.during(what()))?;
+        let mut file =
+            self.link.run(|| self.sftp.open(Path::new(&path))).map_err(|wire| wire.without(Right::Read, what()))?;
         transfer::receive(&self.link, &mut file, offset, sink, &what)?;
         self.link.run(|| file.close()).map_err(|wire| wire.during(what()))
     }
@@ -392,7 +423,7 @@ impl Destination for SftpDestination {
         let (source, target) = (self.path_of(from)?, self.path_of(to)?);
         let taken =
             || DestinationError::new(ErrorKind::AlreadyExists, what()).caused_by(format!("`{to}` exists already"));
-        let look = |path: &str| self.look_at(path).map_err(|wire| wire.during(what()));
+        let look = |path: &str| self.look_at(path).map_err(|wire| wire.without(Right::Look, what()));
         // OpenSSH refuses by itself; the others are looked at first.
         if !self.is_openssh && look(&target)?.is_some() {
             return Err(taken());
@@ -410,18 +441,29 @@ impl Destination for SftpDestination {
                     (Some(_), Some(_)) => Err(taken()),
                     (None, _) => Err(DestinationError::new(ErrorKind::NotFound, what())
                         .caused_by(format!("`{from}` does not exist"))),
-                    (Some(_), None) => Err(wire.during(what())),
+                    (Some(_), None) => Err(wire.without(Right::Rename, what())),
                 }
             }
-            Err(wire) => Err(wire.during(what())),
+            Err(wire) => Err(wire.without(Right::Rename, what())),
         }
     }
 
     fn remove(&mut self, name: &str) -> Result<(), DestinationError> {
         let path = self.path_of(name)?;
         self.some_file.take_if(|file| *file == path);
+        if !self.is_openssh {
+            // Some servers take this request for empty directories as well (rclone).
+            match self.look_at(&path).map_err(|wire| wire.without(Right::Look, self.what("delete", name)))? {
+                None => return Ok(()),
+                Some(found) if found.is_dir() => {
+                    return Err(DestinationError::new(ErrorKind::Other, self.what("delete", name))
+                        .caused_by(format!("`{name}` is a directory")));
+                }
+                Some(_) => {}
+            }
+        }
         match self.link.run(|| self.sftp.unlink(Path::new(&path))) {
-            Err(wire) if !wire.is_missing() => Err(wire.during(self.what("delete", name))),
+            Err(wire) if !wire.is_missing() => Err(wire.without(Right::Delete, self.what("delete", name))),
             _ => Ok(()),
         }
     }
@@ -448,6 +490,9 @@ impl Destination for SftpDestination {
     }
 
     fn free_space(&mut self) -> Result<Option<u64>, DestinationError> {
+        if self.hides_space {
+            return Ok(None);
+        }
         let asked = match self.free_space_at_some_file() {
             None => extended::free_space(&self.link, &self.directory),
             told => Ok(told),
@@ -479,6 +524,22 @@ struct Writing {
 /// What shortens a file, and changes nothing else.
 fn of_size(bytes: u64) -> FileStat {
     FileStat { size: Some(bytes), uid: None, gid: None, perm: None, atime: None, mtime: None }
+}
+
+/// Why there is no SFTP after a login that was accepted: what the server says instead is asked for over another connection.
+fn no_sftp(wire: Wire, settings: &SftpSettings, timeouts: Timeouts, interrupt: &Interrupt) -> DestinationError {
+    if let Wire::Ssh(_) = wire
+        && let Ok(link) = lanes::connect_further(settings, timeouts, interrupt)
+        && let Some(said) = greeting::said_instead(&link)
+    {
+        return greeting::refusal(&said, &settings.username);
+    }
+    let answered = matches!(wire, Wire::Ssh(_));
+    let error = wire.during(format!("the server does not offer SFTP to `{}`", settings.username));
+    match answered {
+        true => error.with_hint(no_sftp_hint()),
+        false => error,
+    }
 }
 
 /// A command over which the connection was lost.

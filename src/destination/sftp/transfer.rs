@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use ssh2::File;
 
-use super::errors::{FX_FAILURE, Wire, no_space_hint};
-use super::link::{Idle, Link};
+use super::errors::{FX_FAILURE, Right, Wire, no_space_hint};
+use super::link::Link;
 use crate::destination::feed::Feed;
 use crate::destination::{DestinationError, ErrorKind, Sink};
-use crate::interrupt::Interrupted;
 use crate::text::Language;
 use crate::units::show_size;
 
@@ -41,11 +40,11 @@ pub(super) fn send(
     // `buffer[start..end]` is what the server has not acknowledged.
     let mut buffer = vec![0; 2 * WINDOW];
     let (mut start, mut end) = (0, 0);
-    let mut idle = Idle::new();
+    let mut idle = link.idle();
     loop {
-        if link.interrupt().check().is_err() {
+        if let Err(stop) = link.interrupt().check() {
             settle(link, file, &buffer[start..end]);
-            return Err(DestinationError::new(ErrorKind::Local, what()).caused_by(Interrupted));
+            return Err(DestinationError::new(ErrorKind::Local, what()).caused_by(stop));
         }
         let room = WINDOW - (end - start);
         if room > 0 && feed.left() > 0 {
@@ -67,7 +66,7 @@ pub(super) fn send(
         match link.try_io(|| file.write(&buffer[start..end])) {
             Ok(Some(acknowledged)) => {
                 start += acknowledged;
-                idle = Idle::new();
+                idle = link.idle();
             }
             // There is more to send before the answers matter.
             Ok(None) if end - start < WINDOW && feed.left() > 0 => {}
@@ -120,20 +119,26 @@ pub(super) fn receive(
     sink: &mut Sink<'_>,
     what: &dyn Fn() -> String,
 ) -> Result<(), DestinationError> {
-    let size = link.run(|| file.stat()).map_err(|wire| wire.during(what()))?.size;
+    let size = link.run(|| file.stat()).map_err(|wire| wire.without(Right::Read, what()))?.size;
     file.seek(SeekFrom::Start(offset))
         .map_err(|error| DestinationError::new(ErrorKind::Other, what()).caused_by(error))?;
     let mut buffer = vec![0; READ_BYTES];
     let mut reached = offset;
     loop {
-        if link.interrupt().check().is_err() {
-            return Err(DestinationError::new(ErrorKind::Local, what()).caused_by(Interrupted));
+        if let Err(stop) = link.interrupt().check() {
+            return Err(DestinationError::new(ErrorKind::Local, what()).caused_by(stop));
         }
-        let count = link.io(|| file.read(&mut buffer)).map_err(|wire| wire.during(what()))?;
+        let count = link.io(|| file.read(&mut buffer)).map_err(|wire| wire.without(Right::Read, what()))?;
         if count == 0 {
             break;
         }
         reached += count as u64;
+        if let Some(size) = size
+            && reached > size.max(offset)
+        {
+            return Err(DestinationError::new(ErrorKind::Other, what())
+                .caused_by(format!("it goes on after the {size} bytes that it has")));
+        }
         sink(&buffer[..count]).map_err(|error| DestinationError::new(ErrorKind::Local, what()).caused_by(error))?;
     }
     match size {

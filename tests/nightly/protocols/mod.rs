@@ -11,6 +11,8 @@ mod rsync;
 mod s3;
 #[cfg(feature = "sftp")]
 mod sftp;
+#[cfg(feature = "sftp")]
+mod sftp_words;
 #[cfg(feature = "smb")]
 mod smb;
 #[cfg(feature = "webdav")]
@@ -46,6 +48,8 @@ pub fn cases(suite: &mut Suite) {
     ftp::cases(suite);
     #[cfg(feature = "sftp")]
     sftp::cases(suite);
+    #[cfg(feature = "sftp")]
+    sftp_words::cases(suite);
     #[cfg(feature = "smb")]
     smb::cases(suite);
     #[cfg(feature = "nfs")]
