@@ -126,7 +126,7 @@ impl<'a> Target<'a> {
         archives.sort_by(|a, b| a.name.cmp(&b.name));
         self.report.held = Some(Held {
             count: archives.len(),
-            bytes: archives.iter().fold(0, |sum, archive| archive.size_bytes.saturating_add(sum)),
+            bytes: archives.iter().map(|archive| archive.size_bytes).fold(0, u64::saturating_add),
             oldest: archives.first().map(|archive| archive.name.to_string()),
             newest: archives.last().map(|archive| archive.name.to_string()),
         });
