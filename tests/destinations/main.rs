@@ -38,6 +38,8 @@ mod s3;
 mod server;
 #[cfg(feature = "sftp")]
 mod sftp;
+#[cfg(feature = "sftp")]
+mod sftp_foreign;
 #[cfg(feature = "smb")]
 mod smb;
 mod sources;
@@ -93,6 +95,18 @@ const PROTOCOLS: &[Protocol] = &[
     sftp::SHELL,
     #[cfg(feature = "sftp")]
     sftp::CHROOT,
+    #[cfg(feature = "sftp")]
+    sftp_foreign::PROFTPD,
+    #[cfg(feature = "sftp")]
+    sftp_foreign::RCLONE,
+    #[cfg(feature = "sftp")]
+    sftp_foreign::RCLONE_CACHED,
+    #[cfg(feature = "sftp")]
+    sftp_foreign::DROPBEAR,
+    #[cfg(feature = "sftp")]
+    sftp_foreign::PARAMIKO,
+    #[cfg(feature = "sftp")]
+    sftp_foreign::ASYNCSSH,
     #[cfg(feature = "smb")]
     smb::ENCRYPTED,
     #[cfg(feature = "smb")]

@@ -17,6 +17,8 @@ mod nfs;
 mod rsync;
 #[cfg(feature = "s3")]
 mod s3;
+#[cfg(feature = "sftp")]
+mod sftp;
 mod silent;
 #[cfg(feature = "smb")]
 mod smb;
@@ -100,6 +102,10 @@ const TWINS: &[Twin] = &[
     webdav::WEBDAV,
     #[cfg(feature = "smb")]
     smb::TWIN,
+    #[cfg(feature = "sftp")]
+    sftp::TWIN,
+    #[cfg(feature = "sftp")]
+    sftp::GREETING,
 ];
 
 type Peaks = Arc<Mutex<BTreeMap<String, u64>>>;
