@@ -1,6 +1,8 @@
 //! `archive list`: what each destination holds.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::resume_unwind;
+use std::thread;
 
 use serde::Serialize;
 
@@ -53,7 +55,13 @@ pub fn list(args: &ListArgs, verbosity: Verbosity, output: &Output) -> Result<Ex
     let state = super::peek_state(&settings);
     let mut code = ExitCode::Success;
     let mut all = Vec::new();
-    for destination in chosen(&settings, args.destination.as_deref())? {
+    let chosen = chosen(&settings, args.destination.as_deref())?;
+    // At the same time: one that stands still costs its own time, not that of all.
+    let looked: Vec<_> = thread::scope(|scope| {
+        let looking: Vec<_> = chosen.iter().map(|destination| scope.spawn(|| look(destination, &interrupt))).collect();
+        looking.into_iter().map(|one| one.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    for (destination, looked) in chosen.into_iter().zip(looked) {
         let mut listed = Listed {
             name: destination.name.clone(),
             location: destination::location(destination),
@@ -62,7 +70,7 @@ pub fn list(args: &ListArgs, verbosity: Verbosity, output: &Output) -> Result<Ex
             total_bytes: 0,
             free_bytes: None,
         };
-        match look(destination, &interrupt) {
+        match looked {
             Ok((entries, free)) => {
                 listed.archives = archives(&settings, destination, &entries, &state);
                 listed.total_bytes = listed.archives.iter().map(|archive| archive.bytes).fold(0, u64::saturating_add);

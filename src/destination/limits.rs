@@ -11,12 +11,12 @@ use crate::text;
 
 pub use crate::stall::{MOVING_BYTES, StallTimer};
 
-/// The most entries that a listing may have.
-pub const MAX_ENTRIES: usize = 1_000_000;
 /// The longest file name, bytes. File systems end at 255.
 pub const MAX_NAME_BYTES: usize = 4096;
-/// The most bytes that a server may send for one listing.
+/// The most that one listing may come to: what a server sends for it, and [`ENTRY_BYTES`] and the name for each entry.
 pub const MAX_LISTING_BYTES: u64 = 64 << 20;
+/// What an entry counts for beside its name: what it takes in memory, and again where it is copied. A server may send less for it.
+pub const ENTRY_BYTES: usize = 200;
 
 /// A listing under construction, which refuses to grow without end.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Listing {
     pub fn received(&mut self, bytes: usize) -> Result<(), DestinationError> {
         self.received = self.received.saturating_add(bytes as u64);
         if self.received > MAX_LISTING_BYTES {
-            return Err(endless(format!("it is longer than {} MiB", MAX_LISTING_BYTES >> 20)));
+            return Err(endless(format!("it comes to more than {} MiB", MAX_LISTING_BYTES >> 20)));
         }
         Ok(())
     }
@@ -46,14 +46,12 @@ impl Listing {
     /// Adds an entry.
     ///
     /// # Errors
-    /// `Other` beyond [`MAX_ENTRIES`], and for a name longer than [`MAX_NAME_BYTES`].
+    /// `Other` beyond [`MAX_LISTING_BYTES`], and for a name longer than [`MAX_NAME_BYTES`].
     pub fn push(&mut self, entry: Entry) -> Result<(), DestinationError> {
         if entry.name.len() > MAX_NAME_BYTES {
             return Err(endless(format!("it holds a name of {} bytes", entry.name.len())));
         }
-        if self.entries.len() == MAX_ENTRIES {
-            return Err(endless(format!("it has more than {MAX_ENTRIES} entries")));
-        }
+        self.received(ENTRY_BYTES + entry.name.len())?;
         self.entries.push(entry);
         Ok(())
     }
@@ -122,11 +120,12 @@ mod tests {
     fn a_listing_has_a_cap_of_entries_bytes_and_names() {
         let mut listing = Listing::new();
         assert!(listing.push(entry("x".repeat(MAX_NAME_BYTES + 1))).is_err());
-        for _ in 0..MAX_ENTRIES {
-            listing.push(entry(String::new())).unwrap();
+        for _ in 0..300_000 {
+            listing.push(entry("20261120.tgz".to_owned())).unwrap();
         }
-        assert!(listing.push(entry("x".to_owned())).unwrap_err().to_string().contains("1000000 entries"));
-        assert!(listing.received(MAX_LISTING_BYTES as usize).is_ok());
+        let left = MAX_LISTING_BYTES - listing.received;
+        assert!(listing.received(left as usize).is_ok());
+        assert!(listing.push(entry("x".to_owned())).unwrap_err().to_string().contains("64 MiB"));
         assert!(listing.received(1).is_err());
     }
 

@@ -15,8 +15,6 @@ use crate::destination::{DestinationError, Entry, ErrorKind};
 use crate::text;
 use crate::text::{MAX_LINE_CHARS, quote};
 
-/// What an entry takes in memory, its name left out: counted as if it had been sent.
-const ENTRY_BYTES: usize = 48;
 /// The longest line: a name, and what is said about it.
 const MAX_LINE_BYTES: usize = 2 * MAX_NAME_BYTES;
 
@@ -108,7 +106,6 @@ impl Reader {
         let text = String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text));
         // There are empty ones at the end of some listings.
         if !text.is_empty() {
-            self.listing.received(ENTRY_BYTES)?;
             match self.form {
                 Form::Facts => self.facts(&text)?,
                 Form::ForPeople => self.for_people(&text)?,

@@ -63,10 +63,6 @@ const WORDS_BYTES: usize = 16 << 10;
 /// A sink that takes longer than this for a piece has waited for something of ours, a bandwidth limit for one.
 const OWN_WAIT: Duration = Duration::from_millis(100);
 
-/// What an entry of a listing counts for at least, beside its name: what it takes in memory, and again where the caller copies
-/// it. On the line it can be much shorter.
-pub(super) const ENTRY_BYTES: usize = 200;
-
 /// The settings that hints name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keys {

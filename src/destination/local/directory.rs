@@ -245,9 +245,7 @@ impl Directory {
             match found.metadata() {
                 Ok(metadata) => {
                     let entry = entry_of(found.file_name().to_string_lossy().into_owned(), &metadata);
-                    let bytes = ENTRY_BYTES + entry.name.len();
-                    self.activity.moved(bytes as u64);
-                    listing.received(bytes)?;
+                    self.activity.moved((ENTRY_BYTES + entry.name.len()) as u64);
                     listing.push(entry)?;
                 }
                 // It was deleted since.

@@ -14,8 +14,6 @@ use crate::text;
 const MODE: u32 = 0o750;
 /// One page of a listing.
 const PAGE_BYTES: u32 = 64 << 10;
-/// An entry on the line, its name left out: numbers, attributes and a handle.
-const ENTRY_BYTES: usize = 128;
 /// How often a listing that the server lost track of is begun again.
 const LIST_ATTEMPTS: u32 = 3;
 
@@ -105,7 +103,7 @@ fn pages(session: &mut Session, directory: &nfs_fh3) -> Result<Vec<Entry>, Wire>
             session.patience.check().map_err(|stop| Wire::Rpc(stop.into()))?;
             cookie = found.cookie;
             let raw = found.name.as_ref();
-            listing.received(raw.len() + ENTRY_BYTES).map_err(Wire::Endless)?;
+            listing.received(raw.len()).map_err(Wire::Endless)?;
             if raw == b"." || raw == b".." {
                 continue;
             }

@@ -17,7 +17,7 @@ use rusty_s3::Method;
 
 use self::refusal::Refusal;
 use self::sign::{Request, Signer};
-use super::http::{Answer, ENTRY_BYTES, Http, Keys, Settings};
+use super::http::{Answer, Http, Keys, Settings};
 use super::limits::Listing;
 use super::{Capabilities, Destination, DestinationError, Entry, ErrorKind, Sink, Source, Timeouts, check_name};
 use crate::config::settings::S3Settings;
@@ -273,8 +273,7 @@ impl Destination for S3Destination {
         let (mut first, mut empty_pages) = (None, 0);
         loop {
             let page = page_of(self.asked(&self.listing(&directory, from.as_ref(), 1000), &what)?, &what)?;
-            let entries = page.objects.len() + page.prefixes.len();
-            listing.received(page.bytes.max(entries * ENTRY_BYTES)).map_err(endless)?;
+            listing.received(page.bytes).map_err(endless)?;
             // In the same order, so the first entry of a page that brings anything new is another one.
             let begins = page.objects.first().map(|object| &object.key).or(page.prefixes.first()).cloned();
             let repeats = begins.is_some() && begins == first || page.next.is_some() && page.next == from;

@@ -43,9 +43,6 @@ mod packets;
 mod transfer;
 mod watchdog;
 
-/// What an entry of a listing takes on the line beside its name, which comes twice: attributes, and the line that `ls -l` shows.
-const ENTRY_BYTES: usize = 110;
-
 /// A directory on an SFTP server.
 pub struct SftpDestination {
     // Before the link: what is dropped first may still speak to the server.
@@ -314,7 +311,6 @@ impl Destination for SftpDestination {
             if name == "." || name == ".." {
                 continue;
             }
-            listing.received(2 * name.len() + ENTRY_BYTES)?;
             if first.as_ref() == Some(&name) {
                 let why = "the server lists the same names again and again";
                 return Err(DestinationError::new(ErrorKind::Other, what()).caused_by(why));

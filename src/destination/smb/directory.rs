@@ -17,9 +17,6 @@ use crate::destination::limits::Listing;
 use crate::destination::{DestinationError, Entry, ErrorKind};
 use crate::text;
 
-/// An entry on the line, its name left out (MS-FSCC 2.4.17).
-const ENTRY_BYTES: usize = 68;
-
 /// Makes sure that the directory exists; its path from the share's root.
 pub(super) fn ensure(link: &Link, directories: &[String], location: &str) -> Result<String, DestinationError> {
     let _context = link.context();
@@ -130,7 +127,6 @@ where
     while let Some(next) = poll_fn(|context| Pin::new(&mut found).poll_next(context)).await {
         link.interrupt().check().map_err(Wire::Interrupted)?;
         let entry = entry_of(next?);
-        listing.received(ENTRY_BYTES + 2 * entry.name.len()).map_err(Wire::Endless)?;
         if entry.name != "." && entry.name != ".." {
             listing.push(entry).map_err(Wire::Endless)?;
         }

@@ -1,6 +1,5 @@
 //! What lies in the collection, of an answer that tells of the collection itself, too.
 
-use super::super::http::ENTRY_BYTES;
 use super::directory::is_missing;
 use super::multistatus::Resource;
 use crate::destination::limits::Listing;
@@ -65,8 +64,7 @@ impl<'a> Lister<'a> {
                 quote(name, MAX_NAME_CHARS)
             ))),
             _ => {
-                let counted = self.entries.received(ENTRY_BYTES + name.len());
-                let pushed = counted.and_then(|()| self.entries.push(entry_of(name.to_owned(), &resource)));
+                let pushed = self.entries.push(entry_of(name.to_owned(), &resource));
                 pushed.map_err(|error| match error.hint() {
                     Some(hint) => DestinationError::new(error.kind, (self.what)()).caused_by(error).with_hint(hint),
                     None => error,
