@@ -21,24 +21,32 @@ const MOST_BYTES: usize = 1024;
 /// should be: in SFTP the client begins. OpenSSH passes on what a command says on its standard error, but not what a subsystem
 /// does, and that is where it says that a password must be changed.
 pub(super) fn said_instead(link: &Link) -> Option<String> {
-    let said = listen(link, |channel| channel.subsystem("sftp")).ok().filter(|said| !said.is_empty());
-    let said = said.or_else(|| listen(link, |channel| channel.exec("true")).ok())?;
+    let (mut said, has_ended) = listen(link, |channel| channel.subsystem("sftp")).ok()?;
+    // SFTP that is there waits for us: then the first connection was merely cut.
+    if said.is_empty() && has_ended {
+        said = listen(link, |channel| channel.exec("true")).ok()?.0;
+    }
     // The first byte of a packet is that of its length, and no text holds a zero.
     let text = said.split(|byte| *byte == 0).next().unwrap_or_default();
     let shown = text::quote(String::from_utf8_lossy(text).trim(), text::MAX_LINE_CHARS);
     (!shown.is_empty()).then_some(shown)
 }
 
-fn listen(link: &Link, start: impl Fn(&mut Channel) -> Result<(), ssh2::Error>) -> Result<Vec<u8>, Wire> {
+/// What comes, and whether the server has ended it.
+fn listen(link: &Link, start: impl Fn(&mut Channel) -> Result<(), ssh2::Error>) -> Result<(Vec<u8>, bool), Wire> {
     let end = Instant::now() + LIMIT;
     let mut channel = link.run(|| link.session.channel_session())?;
     link.run(|| start(&mut channel))?;
-    let (mut said, mut buffer) = (Vec::new(), [0; 256]);
+    let (mut said, mut buffer, mut has_ended) = (Vec::new(), [0; 256], false);
     for stream in [0, EXTENDED_DATA_STDERR] {
         let mut stream = channel.stream(stream);
         while said.len() < MOST_BYTES {
             match link.try_io(|| stream.read(&mut buffer)) {
-                Ok(Some(0)) | Err(_) => break,
+                Ok(Some(0)) => {
+                    has_ended = true;
+                    break;
+                }
+                Err(_) => break,
                 Ok(Some(count)) => said.extend_from_slice(&buffer[..count]),
                 Ok(None) if !wait_until(link, end)? => break,
                 Ok(None) => {}
@@ -48,7 +56,7 @@ fn listen(link: &Link, start: impl Fn(&mut Channel) -> Result<(), ssh2::Error>) 
             break;
         }
     }
-    Ok(said)
+    Ok((said, has_ended))
 }
 
 /// The error of a server that says this instead of SFTP.
