@@ -11,6 +11,7 @@ use archive::config::settings::Settings;
 use archive::interrupt::Interrupt;
 use archive::logging::Logging;
 use archive::pipeline::Run;
+use archive::pipeline::context::Context;
 use archive::pipeline::report::Reporting;
 use archive::progress::Unwatched;
 use archive::report::RunReport;
@@ -113,12 +114,8 @@ impl World {
         let settings = &self.settings;
         self.logging.open(&settings.log, settings.timezone, &settings.name, &run_id, &settings.secrets());
         let run = Run {
-            settings,
+            cx: Context { settings, now, dry_run: false, interrupt: &self.interrupt, progress: &Unwatched },
             run_id: &run_id,
-            now,
-            dry_run: false,
-            interrupt: &self.interrupt,
-            progress: &Unwatched,
             host: "demo",
         };
         let ended = run.run(Vec::new());

@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn mysql_end() -> Rule {
-        Rule::Times(Times::new(Vec::new(), Producer::MysqlDump.profile().unwrap()))
+        Rule::Times(Box::new(Times::new(Vec::new(), Producer::MysqlDump.profile().unwrap())))
     }
 
     const END: &str = "-- Dump completed on 2026-11-20 13:17:04\n";

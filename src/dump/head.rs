@@ -118,7 +118,7 @@ fn name_of(line: &[u8]) -> Option<Producer> {
 
 fn named_by(comment: &[u8]) -> Option<Producer> {
     let row = PROFILES.iter().find(|profile| match profile.known {
-        Known::ByComment(names) => names.iter().any(|name| comment.starts_with(name.as_bytes())),
+        Known::Comment(names) => names.iter().any(|name| comment.starts_with(name.as_bytes())),
         _ => false,
     });
     row.map(|profile| profile.producer)
@@ -168,11 +168,11 @@ fn producer(lines: &[&[u8]], opening: &Opening<'_>) -> Producer {
     }
     let code = opening.code.map(|index| index.map(|index| lines[index]).unwrap_or_default());
     let row = PROFILES.iter().find(|profile| match profile.known {
-        Known::ByComment(_) => false,
+        Known::Comment(_) => false,
         // Other tools save settings, too: under comments of their own they are not mysqldump.
-        Known::ByCode(_) if profile.producer == Producer::MysqlWithoutComments && !opening.comments.is_empty() => false,
-        Known::ByCode(looks_so) => looks_so(code[0].trim_ascii_end(), code[1].trim_ascii_end()),
-        Known::ByLine(looks_so) => lines.iter().any(|line| looks_so(line)),
+        Known::Code(_) if profile.producer == Producer::MysqlWithoutComments && !opening.comments.is_empty() => false,
+        Known::Code(looks_so) => looks_so(code[0].trim_ascii_end(), code[1].trim_ascii_end()),
+        Known::Line(looks_so) => lines.iter().any(|line| looks_so(line)),
     });
     row.map_or(Producer::OtherText, |profile| profile.producer)
 }

@@ -193,7 +193,7 @@ impl Body {
                 _ if is_pg => Rule::Pg(PgLines::new()),
                 _ if head.producer == Producer::SqlServer => Rule::ScriptDates(true),
                 Some(profile) if profile.end_line().is_some() || !head.dated.is_empty() => {
-                    Rule::Times(Times::new(head.dated.clone(), profile))
+                    Rule::Times(Box::new(Times::new(head.dated.clone(), profile)))
                 }
                 _ => Rule::Nothing,
             },

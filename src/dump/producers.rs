@@ -68,11 +68,11 @@ impl fmt::Display for Producer {
 /// How a producer is recognised.
 pub(super) enum Known {
     /// A comment among the first lines begins with one of these, comment marks aside.
-    ByComment(&'static [&'static str]),
+    Comment(&'static [&'static str]),
     /// The first line that is no comment looks so; the second argument is the one after it.
-    ByCode(fn(&[u8], &[u8]) -> bool),
+    Code(fn(&[u8], &[u8]) -> bool),
     /// One of the first lines, comment or not, looks so.
-    ByLine(fn(&[u8]) -> bool),
+    Line(fn(&[u8]) -> bool),
 }
 
 /// Whether the statements are read. That costs more than hashing, and is not done where the end alone decides.
@@ -171,7 +171,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::MysqlDump,
         name: "mysqldump",
-        known: Known::ByComment(&["MySQL dump "]),
+        known: Known::Comment(&["MySQL dump "]),
         reads: Reads::Never,
         end: End::Line(MYSQL_END),
         again: &["-- MySQL dump ", "-- Host: "],
@@ -180,7 +180,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::MariadbDump,
         name: "mariadb-dump",
-        known: Known::ByComment(&["MariaDB dump "]),
+        known: Known::Comment(&["MariaDB dump "]),
         reads: Reads::Never,
         end: End::Line(MYSQL_END),
         again: &["-- MariaDB dump ", "-- Host: "],
@@ -189,7 +189,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::MysqlPump,
         name: "mysqlpump",
-        known: Known::ByComment(&["Dump created by MySQL pump utility"]),
+        known: Known::Comment(&["Dump created by MySQL pump utility"]),
         reads: Reads::Always(Dialect::Mysql),
         end: End::Line(PUMP_END),
         again: &["-- Dump created by MySQL pump utility", "-- Dump start time: "],
@@ -198,7 +198,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::MysqlDumpPhp,
         name: "mysqldump-php",
-        known: Known::ByComment(&["mysqldump-php "]),
+        known: Known::Comment(&["mysqldump-php "]),
         reads: Reads::Always(Dialect::Mysql),
         end: End::Line(PHP_END),
         again: &["-- mysqldump-php ", "-- Host: "],
@@ -207,7 +207,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::PgDumpAll,
         name: "pg_dumpall",
-        known: Known::ByComment(&["PostgreSQL database cluster dump"]),
+        known: Known::Comment(&["PostgreSQL database cluster dump"]),
         reads: Reads::Never,
         end: End::Postgres,
         again: &[],
@@ -216,7 +216,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::PgDump,
         name: "pg_dump",
-        known: Known::ByComment(&["PostgreSQL database dump"]),
+        known: Known::Comment(&["PostgreSQL database dump"]),
         reads: Reads::Never,
         end: End::Postgres,
         again: &[],
@@ -225,7 +225,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::PhpMyAdmin,
         name: "phpMyAdmin",
-        known: Known::ByComment(&["phpMyAdmin SQL Dump", "phpMyAdmin MySQL-Dump"]),
+        known: Known::Comment(&["phpMyAdmin SQL Dump", "phpMyAdmin MySQL-Dump"]),
         reads: Reads::UnlessSaved(Dialect::Mysql),
         end: End::PhpMyAdmin,
         again: &["-- phpMyAdmin SQL Dump", "-- https://www.phpmyadmin.net", "-- http://www.phpmyadmin.net"],
@@ -234,7 +234,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::Adminer,
         name: "Adminer",
-        known: Known::ByComment(&["Adminer ", "AdminNeo "]),
+        known: Known::Comment(&["Adminer ", "AdminNeo "]),
         reads: Reads::AsTheHeadSays,
         end: End::Line(ADMINER_END),
         again: &["-- Adminer ", "-- AdminNeo ", "SET foreign_key_checks = 0;"],
@@ -243,7 +243,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::Navicat,
         name: "Navicat",
-        known: Known::ByComment(&["Navicat "]),
+        known: Known::Comment(&["Navicat "]),
         reads: Reads::AsTheHeadSays,
         end: End::ForeignKeysOn,
         again: &["SET FOREIGN_KEY_CHECKS = 0;"],
@@ -252,7 +252,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::SqlYog,
         name: "SQLyog",
-        known: Known::ByComment(&["SQLyog "]),
+        known: Known::Comment(&["SQLyog "]),
         reads: Reads::Always(Dialect::Mysql),
         end: End::Closed,
         again: &[],
@@ -261,7 +261,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::HeidiSql,
         name: "HeidiSQL",
-        known: Known::ByComment(&["HeidiSQL "]),
+        known: Known::Comment(&["HeidiSQL "]),
         reads: Reads::AsTheHeadSays,
         end: End::Closed,
         again: &[],
@@ -270,7 +270,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::SequelAce,
         name: "Sequel Ace",
-        known: Known::ByComment(&["Sequel Pro SQL dump", "Sequel Ace SQL dump"]),
+        known: Known::Comment(&["Sequel Pro SQL dump", "Sequel Ace SQL dump"]),
         reads: Reads::Always(Dialect::Mysql),
         end: End::Closed,
         again: &[],
@@ -279,7 +279,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::TablePlus,
         name: "TablePlus",
-        known: Known::ByComment(&["TablePlus "]),
+        known: Known::Comment(&["TablePlus "]),
         reads: Reads::Always(Dialect::Unknown),
         end: End::Closed,
         again: &[],
@@ -288,7 +288,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::DbForge,
         name: "dbForge Studio",
-        known: Known::ByComment(&["Script was generated by Devart dbForge"]),
+        known: Known::Comment(&["Script was generated by Devart dbForge"]),
         reads: Reads::AsTheHeadSays,
         end: End::Closed,
         again: &[],
@@ -297,7 +297,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::MysqlWorkbench,
         name: "MySQL Workbench",
-        known: Known::ByComment(&["MySQL Script generated by MySQL Workbench"]),
+        known: Known::Comment(&["MySQL Script generated by MySQL Workbench"]),
         reads: Reads::Always(Dialect::Mysql),
         end: End::Closed,
         again: &[],
@@ -306,7 +306,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::BackWpUp,
         name: "BackWPup",
-        known: Known::ByComment(&["Backup with BackWPup"]),
+        known: Known::Comment(&["Backup with BackWPup"]),
         reads: Reads::Always(Dialect::Mysql),
         end: End::Closed,
         again: &[],
@@ -315,7 +315,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::Duplicator,
         name: "Duplicator",
-        known: Known::ByComment(&["DUPLICATOR-LITE ", "DUPLICATOR-PRO ", "DUPLICATOR "]),
+        known: Known::Comment(&["DUPLICATOR-LITE ", "DUPLICATOR-PRO ", "DUPLICATOR "]),
         reads: Reads::Always(Dialect::Mysql),
         end: End::Line(DUPLICATOR_END),
         again: &[],
@@ -324,7 +324,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::WordPress,
         name: "WordPress plugin (UpdraftPlus, WP-DB-Backup)",
-        known: Known::ByComment(&["WordPress MySQL database backup", "WordPress : ", "Created by UpdraftPlus"]),
+        known: Known::Comment(&["WordPress MySQL database backup", "WordPress : ", "Created by UpdraftPlus"]),
         reads: Reads::Always(Dialect::Mysql),
         end: End::Closed,
         again: &[],
@@ -334,7 +334,7 @@ pub(super) const PROFILES: &[Profile] = &[
         producer: Producer::Mydumper,
         name: "mydumper",
         // Without a space before `*/`, as only mydumper writes it.
-        known: Known::ByCode(|first, _| {
+        known: Known::Code(|first, _| {
             first.starts_with(b"/*!40101 SET NAMES ") && first.ends_with(b"*/;") && !first.ends_with(b" */;")
         }),
         reads: Reads::Always(Dialect::Mysql),
@@ -345,7 +345,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::MysqlWithoutComments,
         name: "mysqldump --skip-comments",
-        known: Known::ByCode(|first, second| {
+        known: Known::Code(|first, second| {
             first.starts_with(SAVES) || (first.starts_with(b"/*M!999999\\-") && second.starts_with(SAVES))
         }),
         reads: Reads::Always(Dialect::Mysql),
@@ -356,7 +356,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::Sqlite,
         name: "sqlite3 .dump",
-        known: Known::ByCode(|first, second| {
+        known: Known::Code(|first, second| {
             let begins = |line: &[u8]| line == b"BEGIN TRANSACTION;" || line == b"BEGIN;";
             first == b"BEGIN TRANSACTION;" || (first.starts_with(b"PRAGMA ") && begins(second))
         }),
@@ -368,7 +368,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::SqlServer,
         name: "SQL Server script",
-        known: Known::ByLine(|line| line.starts_with(b"/****** Object:  ") || line.trim_ascii() == b"GO"),
+        known: Known::Line(|line| line.starts_with(b"/****** Object:  ") || line.trim_ascii() == b"GO"),
         reads: Reads::Always(Dialect::SqlServer),
         end: End::Closed,
         again: &[],
@@ -377,7 +377,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::Oracle,
         name: "Oracle script",
-        known: Known::ByLine(|line| {
+        known: Known::Line(|line| {
             line.starts_with(b"--  File created - ")
                 || line.starts_with(b"REM INSERTING into ")
                 || line.trim_ascii() == b"SET DEFINE OFF;"
@@ -391,7 +391,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::H2,
         name: "H2 SCRIPT",
-        known: Known::ByLine(|line| {
+        known: Known::Line(|line| {
             line.starts_with(b"-- H2 ") || line.starts_with(b"CREATE USER IF NOT EXISTS \"SA\" SALT ")
         }),
         reads: Reads::Always(Dialect::Standard),
@@ -402,7 +402,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::Hsqldb,
         name: "HSQLDB .script",
-        known: Known::ByCode(|first, _| {
+        known: Known::Code(|first, _| {
             first.starts_with(b"SET DATABASE UNIQUE NAME ") || first == b"CREATE SCHEMA PUBLIC AUTHORIZATION DBA"
         }),
         reads: Reads::Always(Dialect::Hsqldb),
@@ -413,7 +413,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::Firebird,
         name: "Firebird isql -x",
-        known: Known::ByCode(|first, _| first.starts_with(b"SET SQL DIALECT ")),
+        known: Known::Code(|first, _| first.starts_with(b"SET SQL DIALECT ")),
         reads: Reads::Always(Dialect::Firebird),
         end: End::Closed,
         again: &[],
@@ -422,7 +422,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::Db2look,
         name: "db2look",
-        known: Known::ByComment(&["This CLP file was created using DB2LOOK"]),
+        known: Known::Comment(&["This CLP file was created using DB2LOOK"]),
         reads: Reads::Always(Dialect::Standard),
         end: End::Line(DB2_END),
         again: &[],
@@ -431,7 +431,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::Derby,
         name: "Derby dblook",
-        known: Known::ByComment(&["Connection URL is: jdbc:derby:", "Source database is: "]),
+        known: Known::Comment(&["Connection URL is: jdbc:derby:", "Source database is: "]),
         reads: Reads::Always(Dialect::Standard),
         end: End::Closed,
         again: &[],
@@ -440,7 +440,7 @@ pub(super) const PROFILES: &[Profile] = &[
     Profile {
         producer: Producer::DBeaver,
         name: "DBeaver",
-        known: Known::ByLine(|line| {
+        known: Known::Line(|line| {
             line.strip_prefix(b"-- ").is_some_and(|text| text.contains(&b'.') && text.ends_with(b" definition"))
         }),
         reads: Reads::Always(Dialect::Unknown),

@@ -31,7 +31,7 @@ pub(super) enum Rule {
     /// Every line counts.
     Nothing,
     /// Lines of the head, and the last line of a dump.
-    Times(Times),
+    Times(Box<Times>),
     /// SQL Server's `/****** Object:  …    Script Date: … ******/` right after a `GO`; whether the line before was one.
     ScriptDates(bool),
     /// `\restrict`, `\unrestrict`, `-- Started on`, `-- Completed on`.
@@ -131,7 +131,7 @@ pub(super) struct Times {
 
 impl Times {
     pub fn new(head: Vec<usize>, profile: &'static Profile) -> Self {
-        let names: &[&str] = if let Known::ByComment(names) = profile.known { names } else { &[] };
+        let names: &[&str] = if let Known::Comment(names) = profile.known { names } else { &[] };
         let end = profile.end_line().map(|end| (end, Finder::new(&format!("\n{}", end.prefix)).into_owned()));
         Self { head, line: 0, end, again: profile.again, names }
     }

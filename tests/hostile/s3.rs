@@ -74,7 +74,7 @@ fn page(behaviour: Behaviour, number: u64, is_first_look: bool) -> Reply {
             (names.map(|name| object(&format!("{name:x}"), 1)).collect(), true)
         }
         // Under a token that is always new; every other time there is nothing on it.
-        Behaviour::RepeatingListing => (if number % 2 == 0 { listed } else { String::new() }, true),
+        Behaviour::RepeatingListing => (if number.is_multiple_of(2) { listed } else { String::new() }, true),
         Behaviour::Forging => {
             let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
             (object(&escaped(&forged(1000).replace('/', "")), 100), false)

@@ -216,7 +216,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for mover in [None, Some(Mover::NoReplace), Some(Mover::Link), Some(Mover::Look)] {
             let mut local = open(&directory);
-            local.worker.ask("", move |directory| Ok(directory.mover = mover)).unwrap();
+            let set = move |directory: &mut directory::Directory| {
+                directory.mover = mover;
+                Ok(())
+            };
+            local.worker.ask("", set).unwrap();
             fs::write(directory.path().join("a"), b"a").unwrap();
             fs::write(directory.path().join("b"), b"b").unwrap();
             assert_eq!(local.move_new("a", "b").unwrap_err().kind, ErrorKind::AlreadyExists, "{mover:?}");
