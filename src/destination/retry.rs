@@ -97,7 +97,13 @@ impl Retrying {
                 }),
             };
             let error = match result {
-                Err(error) if self.interrupt.is_out_of_time() => return Err(self.out_of_time(error)),
+                // Anything else that a server says at that moment is its own reason.
+                Err(error)
+                    if matches!(error.kind, ErrorKind::Local | ErrorKind::Unreachable)
+                        && self.interrupt.is_out_of_time() =>
+                {
+                    return Err(self.out_of_time(error));
+                }
                 Err(error) if error.is_transient() => error,
                 final_result => return final_result,
             };

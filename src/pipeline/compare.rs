@@ -12,6 +12,7 @@ use super::context::{Context, Held};
 use super::rebuild::read_archive;
 use super::recorder::Notes;
 use super::target::{Decision, Target};
+use super::verify::not_shrunk;
 use crate::archive_name::ArchiveName;
 use crate::config::settings::{OnUnchanged, Verify};
 use crate::destination::{DestinationError, ErrorKind};
@@ -79,7 +80,7 @@ impl Comparing<'_> {
     /// # Errors
     /// The code of an interruption. A destination that cannot be asked is no failure yet: `upload` reports it.
     pub fn compare(&self, target: &mut Target<'_>, notes: &mut Notes<'_>) -> Result<Compared, Failure> {
-        (target.trouble, target.current) = (None, None);
+        (target.trouble, target.current, target.decision) = (None, None, Decision::Undecided);
         target.decision = match self.decide(target, notes) {
             Ok(decision) => decision,
             Err(error) if self.cx.is_interrupted() => {
@@ -124,6 +125,10 @@ impl Comparing<'_> {
         if published.is_none() {
             let learnt = self.learn(target, notes)?;
             published.clone_from(&learnt.published);
+            let judged = published
+                .as_ref()
+                .map_or(Ok(()), |published| not_shrunk(&self.cx.settings.dump, self.tonight.dump.bytes, published));
+            target.shrunk = judged.err();
             self.held.state().destinations.insert(name.clone(), learnt);
         }
         if let Some(published) =

@@ -44,6 +44,9 @@ impl Run<'_> {
                 recorder.warnings.push(Warning { step: Step::Upload, destination: Some(name), text });
             }
         }
+        // The first failing step decides; a destination that answered late may have added to an earlier one.
+        let mut failures = recorder.failures;
+        failures.sort_by_key(|failure| failure.step);
         let mut report = RunReport {
             job: self.cx.settings.name.clone(),
             run_id: self.run_id.to_owned(),
@@ -55,7 +58,7 @@ impl Run<'_> {
             status: Status::Ok,
             exit_code: ExitCode::Success,
             summary: Text::new("", ""),
-            failures: recorder.failures,
+            failures,
             warnings: recorder.warnings,
             steps: recorder.steps,
             source: facts.source,

@@ -91,7 +91,7 @@ impl<'n, 'scope, 'a: 'scope, 'r> Night<'n, 'scope, 'a, 'r> {
             let item = self.pack(obtained.as_mut(), tonight.is_some());
             let packed = item.is_some() || (tonight.is_some() && !self.is_wanted());
             self.deliver(tonight.clone(), item, packed);
-            if tonight.is_some() && !has_content && self.is_wanted() && !self.cx.is_interrupted() {
+            if tonight.is_some() && !has_content && self.is_wanted() {
                 tracing::info!("a destination that answered late needs the content; fetching it without conditions");
                 continue;
             }
@@ -278,8 +278,6 @@ impl<'n, 'scope, 'a: 'scope, 'r> Night<'n, 'scope, 'a, 'r> {
         let name = self.cx.settings.archive.name.name(self.cx.today(), 1);
         let (cx, held, outbox) = (self.cx, self.held, self.outbox());
         let item = self.recorder.step(Step::Pack, |notes| {
-            // A thread that catches up reads the outbox meanwhile.
-            let _descriptions = held.state();
             let packed = pack(
                 cx.settings,
                 verified,
@@ -332,7 +330,8 @@ impl<'n, 'scope, 'a: 'scope, 'r> Night<'n, 'scope, 'a, 'r> {
             self.compared[index] = Some(answer);
         }
         let answers = self.compared.iter().flatten();
-        if compared && was_new && answers.clone().any(|compared| compared.unchanged.is_some()) {
+        let is_news = was_new && answers.clone().any(|compared| compared.unchanged.is_some());
+        if compared && is_news && !self.cx.is_interrupted() {
             let cx = self.cx;
             self.recorder.step(Step::Compare, |notes| {
                 standstill(&cx, answers, notes);

@@ -84,7 +84,6 @@ impl Purging<'_> {
     /// The code of an interruption.
     pub fn purge(&self, target: &mut Target<'_>, notes: &mut Notes<'_>) -> Result<Purged, Failure> {
         let Some(plan) = self.due(target, notes) else { return Ok(Purged::default()) };
-        let before = target.report.purged.len();
         for verdict in plan.purge() {
             self.cx.interrupt.check().map_err(|error| Failure::new(Step::Purge, error))?;
             if !self.purge_one(target, verdict, notes) {
@@ -98,7 +97,7 @@ impl Purging<'_> {
             target.note_held(&self.cx.settings.archive.name);
         }
         Ok(Purged {
-            archives: target.report.purged.len() - before,
+            archives: target.report.purged.len(),
             leap: matches!(plan.refusal, Some(Refusal::ClockJumped { .. })),
             believed: plan.refusal.is_none(),
         })
@@ -106,6 +105,8 @@ impl Purging<'_> {
 
     /// What is to go at a destination; `None` if nothing may be looked at there.
     fn due(&self, target: &mut Target<'_>, notes: &mut Notes<'_>) -> Option<Plan> {
+        // What was said before the content was fetched again holds no longer.
+        target.report.purge_note = None;
         let name = &target.settings.name;
         // Without a listing there is nothing to judge.
         target.session.as_ref()?;
@@ -178,6 +179,8 @@ impl Purging<'_> {
                 let what = format!("failed to purge `{archive}` at `{}`", target.report.location);
                 let failure = Failure::new(Step::Purge, while_doing(what)(error)).summed_up(summary);
                 notes.fail(Some(name), failure);
+                // The last look at it would try as often again.
+                target.session = None;
                 false
             }
             Err(error) => {

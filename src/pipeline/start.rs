@@ -14,7 +14,7 @@ use crate::text;
 use crate::text::{Language, Text};
 use crate::work_dir::WorkDir;
 use crate::work_dir::lock::{Acquired, Holder, Lock};
-use crate::work_dir::outbox::Outbox;
+use crate::work_dir::outbox::{Damaged, Outbox};
 use crate::work_dir::state::{LastRun, Origin, State};
 
 /// Prepares the work dir, takes the lock, reads the state and looks at the clock. The lock is handed out as soon as it is
@@ -67,11 +67,11 @@ pub fn start(cx: &Context<'_>, run_id: &str, held: &mut Option<Lock>, notes: &mu
     if !dry_run {
         work_dir.sweep_spool().map_err(|error| disk(error.into()))?;
         outbox.sweep().map_err(disk)?;
-        for (item, aside) in outbox.set_damaged_aside(cx.interrupt).map_err(disk)? {
-            let (archive, aside) = (&item.packed.name, aside.display());
+        for Damaged { archive, aside, why } in outbox.set_damaged_aside(cx.interrupt).map_err(disk)? {
+            let aside = aside.display();
             notes.warn(text!(
-                "`{archive}` was damaged in the outbox, on this machine's disk; it is set aside as `{aside}` and is not sent, the same content is packed again when it is needed: look at the disk"
-                    / "`{archive}` a été endommagée dans la boîte d’envoi, sur le disque de cette machine ; elle est mise de côté sous `{aside}` et n'est pas envoyée, le même contenu sera remis en archive au besoin : vérifiez le disque"
+                "`{archive}` was damaged in the outbox, on this machine's disk ({why}); it is set aside as `{aside}` and is not sent, the same content is packed again when it is needed: look at the disk"
+                    / "`{archive}` a été endommagée dans la boîte d’envoi, sur le disque de cette machine ({why}) ; elle est mise de côté sous `{aside}` et n'est pas envoyée, le même contenu sera remis en archive au besoin : vérifiez le disque"
             ));
         }
         for (old, new) in renamed(settings, &state) {

@@ -10,6 +10,7 @@ use crate::destination::{self, Destination, DestinationError, Entry, dry_run::Dr
 use crate::interrupt::Interrupt;
 use crate::report::{DestinationReport, DestinationResult, Held};
 use crate::retention::Known;
+use crate::text::Text;
 
 /// One destination in this run; owned by a thread of its own.
 pub struct Target<'a> {
@@ -30,6 +31,8 @@ pub struct Target<'a> {
     /// The archive here that holds tonight's content, verified. Set by comparing fingerprints, never by dates; retention's
     /// *current* and the right to purge follow from it.
     pub current: Option<ArchiveName>,
+    /// Why tonight's dump is too small for this destination, whose newest archive was read back to learn what it holds.
+    pub shrunk: Option<(anyhow::Error, Text)>,
     /// Why the first contact failed, until `upload` reports it.
     pub trouble: Option<DestinationError>,
     /// What people are told.
@@ -91,6 +94,7 @@ impl<'a> Target<'a> {
             name_taken: false,
             decision: Decision::Undecided,
             current: None,
+            shrunk: None,
             trouble: None,
             report,
         }

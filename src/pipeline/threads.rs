@@ -3,6 +3,8 @@
 //! The run tells a thread what to do next and collects what it has noted; a thread does one thing after the other, so that what
 //! it is told while it is still busy waits. None outlives the run: each destination ends by itself at its `time_limit`.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -16,11 +18,13 @@ use super::context::{Context, Held};
 use super::last_look::last_look;
 use super::purge::{Purged, Purging};
 use super::recorder::Notes;
-use super::target::Target;
+use super::target::{Decision, Target};
 use super::upload::{self, Uploaded, Uploading};
-use crate::error::Failure;
+use crate::error::{Explained, Failure};
+use crate::exit_code::ExitCode;
 use crate::report::DestinationReport;
 use crate::step::Step;
+use crate::text;
 
 /// How often the run looks whether a thread has died.
 const LOOK: Duration = Duration::from_millis(200);
@@ -140,6 +144,19 @@ fn join<'a>(running: ScopedJoinHandle<'_, Target<'a>>) -> Target<'a> {
     running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
+/// What a panic says, as a failure.
+fn bug(step: Step, panic: &(dyn Any + Send)) -> Failure {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    let hint = text!(
+        "please report it with this log; the other destinations are not concerned"
+            / "merci de le signaler avec ce journal ; les autres destinations ne sont pas concernées"
+    );
+    let error =
+        anyhow::anyhow!("{said}").context(Explained::new("the program has a bug and gave this destination up", hint));
+    Failure::new(step, error).with_code(ExitCode::Other)
+}
+
 /// What a thread works with.
 struct Work<'a> {
     cx: Context<'a>,
@@ -155,7 +172,15 @@ impl<'a> Work<'a> {
         }
         match order {
             Order::Compare(tonight) => {
-                let (notes, result) = self.noting(Step::Compare, |work, notes| work.compare(&tonight, notes));
+                let (mut notes, mut result) = self.noting(Step::Compare, |work, notes| work.compare(&tonight, notes));
+                if let Err(failure) = result.as_mut()
+                    && failure.code == ExitCode::Other
+                {
+                    // A bug with one destination is no failure of the others.
+                    let failure = std::mem::replace(failure, Failure::new(Step::Compare, anyhow::anyhow!("")));
+                    notes.fail(Some(&self.target.settings.name), failure);
+                    result = Ok(Compared { decision: Decision::Undecided, asked: true, unchanged: None });
+                }
                 answer(Answer::Compared { notes, result });
             }
             Order::Deliver(delivery) => {
@@ -167,11 +192,19 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn noting<T>(&mut self, step: Step, work: impl FnOnce(&mut Self, &mut Notes<'a>) -> T) -> (Notes<'a>, T) {
+    /// Runs a part of a step. A panic is a bug, and the report must go out all the same.
+    fn noting<T>(
+        &mut self,
+        step: Step,
+        work: impl FnOnce(&mut Self, &mut Notes<'a>) -> Result<T, Failure>,
+    ) -> (Notes<'a>, Result<T, Failure>) {
         let _step = tracing::info_span!("step", step = step.name()).entered();
         let _at = tracing::info_span!("at", destination = self.target.settings.name.as_str()).entered();
         let mut notes = Notes::new(step, self.cx.interrupt);
-        let result = work(self, &mut notes);
+        let result = catch_unwind(AssertUnwindSafe(|| work(self, &mut notes))).unwrap_or_else(|panic| {
+            self.target.session = None;
+            Err(bug(step, &*panic))
+        });
         (notes, result)
     }
 
@@ -190,9 +223,7 @@ impl<'a> Work<'a> {
     }
 
     fn purge(&mut self, delivery: &Delivery, notes: &mut Notes<'_>) -> Result<Purged, Failure> {
-        if self.cx.is_interrupted() {
-            return Ok(Purged::default());
-        }
+        self.cx.interrupt.check().map_err(|error| Failure::new(Step::Purge, error))?;
         let purged = match delivery.purge {
             Some(trusted_day) => Purging { cx: self.cx, held: self.held, trusted_day }.purge(&mut self.target, notes),
             None => Ok(Purged::default()),

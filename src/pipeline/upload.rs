@@ -53,6 +53,12 @@ impl Uploading<'_> {
     pub fn upload(&self, target: &mut Target<'_>, notes: &mut Notes<'_>) -> Result<Vec<Uploaded>, Failure> {
         let name = target.settings.name.clone();
         self.withdraw(target)?;
+        // Where the answer came in time, the whole run has failed for it, and tonight's content is not there.
+        if let Some((error, summary)) = target.shrunk.take().filter(|_| self.tonight.is_some()) {
+            target.report.result = DestinationResult::Failed { waiting: false };
+            notes.fail(Some(&name), Failure::new(Step::Verify, error).summed_up(summary));
+            return Ok(Vec::new());
+        }
         let waiting = self.waiting_for(&name)?;
         target.report.waiting = names(&waiting);
         if target.trouble.is_some() {
@@ -87,7 +93,10 @@ impl Uploading<'_> {
         let (Some(tonight), Some(path)) = (self.tonight, self.packed) else { return Ok(()) };
         let name = &target.settings.name;
         let waits = |item: &Item| item.path == path && item.packed.pending.contains(name);
-        if target.decision == Decision::Publish || tonight.waiting.iter().any(waits) {
+        let needs_none =
+            matches!(target.decision, Decision::Unchanged { .. } | Decision::Unknown | Decision::FromOutbox)
+                || target.shrunk.is_some();
+        if !needs_none || tonight.waiting.iter().any(waits) {
             return Ok(());
         }
         let _descriptions = self.held.state();

@@ -51,6 +51,17 @@ pub struct Item {
     pub path: PathBuf,
 }
 
+/// An archive that is no longer what was packed.
+#[derive(Clone, Debug)]
+pub struct Damaged {
+    /// The name it asked for.
+    pub archive: ArchiveName,
+    /// Where it is now.
+    pub aside: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// An archive whose description cannot be read, and why.
 pub type Unreadable = (PathBuf, String);
 
@@ -120,22 +131,26 @@ impl Outbox {
         Ok(unreadable)
     }
 
-    /// Sets aside, under a name that is not sent, what no longer has the bytes that it was packed with: this machine's disk is trusted
-    /// no more than a server's. Gives the archives and where they are now.
+    /// Sets aside, under a name that is not sent, what no longer has the bytes that it was packed with, or cannot be read: this
+    /// machine's disk is trusted no more than a server's. Gives the archives, where they are now, and why.
     ///
     /// # Errors
-    /// When the directory or an archive cannot be read or renamed; what `interrupt` says.
-    pub fn set_damaged_aside(&self, interrupt: &Interrupt) -> anyhow::Result<Vec<(Item, PathBuf)>> {
+    /// When the directory cannot be read or an archive not renamed; what `interrupt` says.
+    pub fn set_damaged_aside(&self, interrupt: &Interrupt) -> anyhow::Result<Vec<Damaged>> {
         let mut damaged = Vec::new();
         for item in self.items()? {
-            let what = || format!("failed to read `{}`", item.path.display());
-            let is_whole = is_whole(&item, interrupt).with_context(what)?;
-            if !is_whole {
-                let aside = item.path.with_extension("tgz.damaged");
-                fs::rename(&item.path, &aside)
-                    .with_context(|| format!("failed to set the damaged `{}` aside", item.path.display()))?;
-                damaged.push((item, aside));
-            }
+            let why = match is_whole(&item, interrupt) {
+                Ok(true) => continue,
+                Ok(false) => "its bytes are not those that were packed".to_owned(),
+                Err(error) => {
+                    interrupt.check()?;
+                    error.to_string()
+                }
+            };
+            let aside = item.path.with_extension("tgz.damaged");
+            fs::rename(&item.path, &aside)
+                .with_context(|| format!("failed to set the damaged `{}` aside", item.path.display()))?;
+            damaged.push(Damaged { archive: item.packed.name, aside, why });
         }
         Ok(damaged)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::job::{Job, ZIP};
+use crate::support::binary::Signal;
 use crate::support::dumps::Dump;
 use crate::support::harness::{Need, Suite};
 use crate::support::https::Behaviour;
@@ -23,6 +24,8 @@ pub fn cases(suite: &mut Suite) {
     suite.case("threads::a_destination_that_stands_still_delays_no_other", &[Need::Faketime], stands_still);
     let needs = &[Need::Faketime, Need::Sshd];
     suite.case("threads::one_that_is_late_and_holds_the_content_is_sent_nothing", needs, late_and_unchanged);
+    suite.case("threads::one_that_is_late_and_holds_much_more_is_not_sent_a_dump_that_shrank", needs, late_and_shrunk);
+    suite.case("threads::one_that_is_late_at_a_signal_gets_its_archive_later", needs, late_and_interrupted);
     suite.case("threads::one_that_is_late_and_needs_the_content_gets_it_even_after_a_304", needs, late_and_gone);
 }
 
@@ -85,6 +88,46 @@ fn late_and_unchanged() -> Result<()> {
     ensure!(done.code == 0, "{done}\n{}", job.log());
     went_on_without(&job)?;
     ensure!(Job::names(&place.local) == ARCHIVE && job.held() == ARCHIVE, "{:?}", Job::names(&place.local));
+    ensure!(job.waiting().is_empty(), "{:?}", job.waiting());
+    Ok(())
+}
+
+/// After a lost state the newest archive is read back, which may take long; a dump that has shrunk is not sent there.
+fn late_and_shrunk() -> Result<()> {
+    let server = Sshd::builder().start();
+    let proxy = Proxy::start(server.port());
+    let (mut job, place) = after_a_good_night(&server, &proxy)?;
+    std::fs::remove_file(job.path("work/state.json"))?;
+    // The other destination is new, and has nothing to compare with.
+    let new = job.path("new");
+    std::fs::create_dir(&new)?;
+    job.destinations = job.destinations.replace(&job.path("nas").display().to_string(), &new.display().to_string());
+    job.destinations.push_str("retention = { keep_last = 1 }\n");
+    job.publish(&Dump::new(1).size(5_000).text());
+    let done = job.night(SECOND);
+    ensure!(done.code == 4 && done.stderr.contains("shrank by"), "{done}\n{}", job.log());
+    went_on_without(&job)?;
+    ensure!(Job::names(&place.local) == ARCHIVE, "{:?}\n{}", Job::names(&place.local), job.log());
+    ensure!(job.waiting().is_empty(), "{:?}", job.waiting());
+    Ok(())
+}
+
+/// A signal while one destination has not answered: its archive of that night waits.
+fn late_and_interrupted() -> Result<()> {
+    let server = Sshd::builder().start();
+    let proxy = Proxy::start(server.port());
+    let (job, place) = after_a_good_night(&server, &proxy)?;
+    job.publish(&Dump::new(2).size(50_000).text());
+    let mut running = job.command(&["run", "--config", "archive.toml"]).at(SECOND).start();
+    running.signal_when(Signal::TERM, || job.held().contains(&"20261121.tgz".to_owned()));
+    let done = running.wait();
+    ensure!(done.code == 143, "{done}\n{}", job.log());
+    went_on_without(&job)?;
+    ensure!(job.waiting().len() == 1, "{:?}\n{}", job.waiting(), job.log());
+    proxy.set_delay(Duration::ZERO);
+    let done = job.night("2026-11-21 03:00:00");
+    ensure!(done.code == 0, "{done}\n{}", job.log());
+    ensure!(Job::names(&place.local).contains(&"20261121.tgz".to_owned()), "{:?}", Job::names(&place.local));
     ensure!(job.waiting().is_empty(), "{:?}", job.waiting());
     Ok(())
 }
