@@ -273,6 +273,8 @@ impl Disk for Directory {
         let listing = fs::read_dir(&self.path).unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));
         let mut names: Vec<String> =
             listing.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        // FUSE hears of the end of a file a moment after `close`; what is deleted before that hides behind such a name.
+        names.retain(|name| !name.starts_with(".fuse_hidden"));
         names.sort();
         names
     }
