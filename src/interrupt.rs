@@ -62,7 +62,7 @@ pub struct Interrupted;
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("it was stopped")
+        f.write_str("stopped by a signal")
     }
 }
 

@@ -133,7 +133,13 @@ impl Retrying {
     fn out_of_time(&self, error: DestinationError) -> DestinationError {
         let limit = self.interrupt.time_limit().unwrap_or_default();
         let message = format!("the time limit of {} for this destination is over", show_duration(limit, Language::En));
-        DestinationError::new(ErrorKind::OutOfTime, message).caused_by(error).with_hint(text!(
+        let ended = DestinationError::new(ErrorKind::OutOfTime, message);
+        let ended = match error.kind {
+            // What was being done; below it stands that it was stopped, as if by a signal.
+            ErrorKind::Local => ended.caused_by(error.to_string()),
+            _ => ended.caused_by(error),
+        };
+        ended.with_hint(text!(
             "the server or the line is too slow, or stands still; what was sent is resumed next night where the server allows it; if so much has to go there, raise `time_limit` under this `[[destination]]`"
                 / "le serveur ou la ligne est trop lent, ou ne répond plus ; ce qui est déjà envoyé sera repris la nuit prochaine si le serveur le permet ; s'il y a vraiment autant à envoyer, augmentez `time_limit` dans cette `[[destination]]`"
         ))

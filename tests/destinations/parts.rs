@@ -94,7 +94,7 @@ fn failed(server: &dyn Server) -> Result<()> {
         },
     };
     let told = refused(server, destination.put_new("20261120.tgz", &mut stopping), ErrorKind::Local)?;
-    says(&told, &["it was stopped"])?;
+    says(&told, &["stopped by a signal"])?;
     ensure!(server.unfinished() == 0, "{} parts are left after a signal", server.unfinished());
     ensure!(server.disk(Place::Data).names().is_empty(), "{:?}", server.disk(Place::Data).names());
     Ok(())
