@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nfs3_client::io::{AsyncRead, AsyncWrite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -73,16 +73,22 @@ impl Patience {
     }
 
     /// Waits for one step of an exchange, which moves so many bytes.
-    async fn wait(&self, timer: &mut StallTimer, step: impl Future<Output = io::Result<usize>>) -> io::Result<usize> {
+    async fn wait(&self, exchange: &mut Exchange, step: impl Future<Output = io::Result<usize>>) -> io::Result<usize> {
         let mut step = pin!(step);
         let limit = self.limit();
+        let grace = GRACE.min(limit);
         loop {
+            let Exchange { timer, stopped_at } = exchange;
+            // Before each step, not only while nothing comes: a server may have something to say for ever.
+            if let Err(stop) = self.interrupt.check() {
+                let since = *stopped_at.get_or_insert_with(Instant::now);
+                if since.elapsed() >= grace || limit.saturating_sub(timer.left()) >= grace {
+                    return Err(stop);
+                }
+            }
             if let Ok(result) = timeout(SLICE.min(timer.left()), step.as_mut()).await {
                 timer.moved(result.as_ref().map_or(0, |count| *count as u64));
                 return result;
-            }
-            if limit.saturating_sub(timer.left()) >= GRACE.min(limit) {
-                self.interrupt.check()?;
             }
             if timer.is_stalled() {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, Stalled(limit)));
@@ -91,13 +97,26 @@ impl Patience {
     }
 }
 
+/// A request or its answer under way.
+struct Exchange {
+    timer: StallTimer,
+    /// When it was first seen that a signal had come or the time limit was over.
+    stopped_at: Option<Instant>,
+}
+
+impl Exchange {
+    fn new(limit: Duration) -> Self {
+        Exchange { timer: StallTimer::new(limit), stopped_at: None }
+    }
+}
+
 /// A connection that the client reads and writes whole messages through.
 pub(super) struct Socket {
     stream: TcpStream,
     patience: Patience,
-    /// What was asked last, and how long the line has stood still since.
+    /// What was asked last.
     asked: Option<Asked>,
-    timer: StallTimer,
+    exchange: Exchange,
     /// One answer as a single fragment, and how much of it the client has taken.
     answer: Vec<u8>,
     taken: usize,
@@ -116,12 +135,12 @@ impl Socket {
                     // Small requests must not wait for the acknowledgement of earlier ones.
                     let _ = stream.set_nodelay(true);
                     let patience = patience.clone();
-                    let timer = StallTimer::new(limit);
+                    let exchange = Exchange::new(limit);
                     return Ok(Socket {
                         stream,
                         patience,
                         asked: None,
-                        timer,
+                        exchange,
                         answer: Vec::new(),
                         taken: 0,
                         gone: false,
@@ -139,7 +158,7 @@ impl Socket {
 
     async fn fill(&mut self, mut buffer: &mut [u8]) -> io::Result<()> {
         while !buffer.is_empty() {
-            let count = self.patience.wait(&mut self.timer, self.stream.read(buffer)).await?;
+            let count = self.patience.wait(&mut self.exchange, self.stream.read(buffer)).await?;
             if count == 0 {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
             }
@@ -151,14 +170,17 @@ impl Socket {
     /// Receives one answer, however many fragments it comes in.
     async fn receive(&mut self) -> io::Result<()> {
         let mut answer = vec![0; 4];
-        self.timer = StallTimer::new(self.patience.limit());
+        self.exchange = Exchange::new(self.patience.limit());
+        // With the headers: fragments may be empty (RFC 5531 §11).
+        let mut received = 0;
         loop {
             let mut header = [0; 4];
             self.fill(&mut header).await?;
             let header = u32::from_be_bytes(header);
             let (held, more) = (answer.len(), (header & !LAST_FRAGMENT) as usize);
-            if held + more > MAX_ANSWER_BYTES {
-                let message = format!("the server announced an answer of {} bytes", held + more);
+            received += 4 + more;
+            if received > MAX_ANSWER_BYTES {
+                let message = format!("the server announced an answer of {received} bytes or more");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
             // Not before it has come: a length costs the server nothing.
@@ -218,9 +240,9 @@ impl AsyncWrite for Socket {
         let whole = (buffer.len() as u32).wrapping_sub(4) | LAST_FRAGMENT;
         if buffer.first_chunk().is_some_and(|header| u32::from_be_bytes(*header) == whole) {
             self.asked = Asked::of(buffer);
-            self.timer = StallTimer::new(self.patience.limit());
+            self.exchange = Exchange::new(self.patience.limit());
         }
-        let written = self.patience.wait(&mut self.timer, self.stream.write(buffer)).await;
+        let written = self.patience.wait(&mut self.exchange, self.stream.write(buffer)).await;
         self.guarded(written).await
     }
 }
@@ -270,14 +292,24 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::exit_code::ExitCode;
+    use crate::interrupt::Interrupted;
 
     /// What the client sees of these bytes from a server.
     fn answer_of(bytes: Vec<u8>, interrupt: &Interrupt) -> io::Result<Vec<u8>> {
+        answer_from(move |stream| stream.write_all(&bytes), interrupt)
+    }
+
+    /// What the client sees of a server that does so.
+    fn answer_from(
+        serve: impl FnOnce(&mut std::net::TcpStream) -> io::Result<()> + Send + 'static,
+        interrupt: &Interrupt,
+    ) -> io::Result<Vec<u8>> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            stream.write_all(&bytes).unwrap();
+            let _ = serve(&mut stream);
             // Until the client has gone.
             let _ = stream.read(&mut [0]);
         });
@@ -306,6 +338,27 @@ mod tests {
     fn an_answer_too_long_to_be_one_is_refused() {
         let error = answer_of(b"\xff\xff\xff\xff".to_vec(), &Interrupt::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn an_answer_of_empty_fragments_without_end_is_refused() {
+        let error = answer_of(vec![0; 2 * MAX_ANSWER_BYTES], &Interrupt::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    }
+
+    #[test]
+    fn a_signal_ends_an_answer_that_always_moves() {
+        let interrupt = Interrupt::default();
+        interrupt.pretend(ExitCode::Terminated);
+        let fragment = [&4096_u32.to_be_bytes()[..], &[7; 4096]].concat();
+        let endless = move |stream: &mut std::net::TcpStream| {
+            loop {
+                stream.write_all(&fragment)?;
+                thread::sleep(Duration::from_millis(10));
+            }
+        };
+        let error = answer_from(endless, &interrupt).unwrap_err();
+        assert!(error.get_ref().is_some_and(|inner| inner.is::<Interrupted>()), "{error}");
     }
 
     #[test]
