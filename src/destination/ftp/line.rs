@@ -38,13 +38,15 @@ struct State {
     limit: Duration,
     waited: Duration,
     moved: u64,
+    /// When it was first seen, within this exchange, that a signal had come or the time limit was over.
+    stopped_at: Option<Instant>,
     /// What came over the control connection, as the crate drops the words of what succeeded.
     heard: Vec<u8>,
 }
 
 impl Pace {
     pub(super) fn new(limit: Duration, interrupt: &Interrupt) -> Arc<Self> {
-        let state = Mutex::new(State { limit, waited: Duration::ZERO, moved: 0, heard: Vec::new() });
+        let state = Mutex::new(State { limit, waited: Duration::ZERO, moved: 0, stopped_at: None, heard: Vec::new() });
         Arc::new(Pace { interrupt: interrupt.clone(), state })
     }
 
@@ -63,7 +65,7 @@ impl Pace {
     /// Begins to count again, for another exchange.
     pub(super) fn restart(&self) {
         let mut state = self.state();
-        (state.waited, state.moved) = (Duration::ZERO, 0);
+        (state.waited, state.moved, state.stopped_at) = (Duration::ZERO, 0, None);
         state.heard.clear();
     }
 
@@ -102,8 +104,13 @@ impl Pace {
             (state.waited, state.moved) = (Duration::ZERO, 0);
         } else if state.waited >= state.limit {
             return Err(io::ErrorKind::TimedOut.into());
-        } else if state.waited >= GRACE {
-            self.interrupt.check()?;
+        }
+        // Also where bytes move: TLS reads on while nothing comes that it could hand on, session tickets for example.
+        if let Err(stop) = self.interrupt.check() {
+            let since = *state.stopped_at.get_or_insert_with(Instant::now);
+            if state.waited >= GRACE || since.elapsed() >= GRACE {
+                return Err(stop);
+            }
         }
         Ok(())
     }
@@ -333,6 +340,23 @@ mod tests {
         let begun = Instant::now();
         assert!(interrupt.check().is_err() && ours.read(&mut [0]).is_err());
         assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_signal_ends_what_always_moves() {
+        let interrupt = Interrupt::default();
+        let pace = Pace::new(Duration::from_secs(600), &interrupt);
+        let (mut ours, mut theirs) = channel(&pace, Purpose::Data);
+        let flood = thread::spawn(move || while theirs.write_all(&[7; 65_536]).is_ok() {});
+        interrupt.pretend(ExitCode::Terminated);
+        let begun = Instant::now();
+        // As TLS reads for as long as nothing comes that it could hand on.
+        while ours.read(&mut [0; 16_384]).is_ok() {
+            assert!(begun.elapsed() < Duration::from_secs(30));
+        }
+        assert!(begun.elapsed() >= GRACE);
+        drop(ours);
+        flood.join().unwrap();
     }
 
     #[test]
