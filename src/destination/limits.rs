@@ -56,6 +56,14 @@ impl Listing {
         Ok(())
     }
 
+    /// Counts an entry that is not kept, which a server may send without end as well.
+    ///
+    /// # Errors
+    /// `Other` beyond [`MAX_LISTING_BYTES`].
+    pub fn leave_out(&mut self, name: &[u8]) -> Result<(), DestinationError> {
+        self.received(ENTRY_BYTES + name.len())
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -127,6 +135,14 @@ mod tests {
         assert!(listing.received(left as usize).is_ok());
         assert!(listing.push(entry("x".to_owned())).unwrap_err().to_string().contains("64 MiB"));
         assert!(listing.received(1).is_err());
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_listing_counts_as_well() {
+        let mut listing = Listing::new();
+        let left_out = (0..1_000_000).take_while(|_| listing.leave_out(b".").is_ok()).count();
+        assert_eq!(left_out as u64, MAX_LISTING_BYTES / (ENTRY_BYTES as u64 + 1));
+        assert!(listing.is_empty());
     }
 
     #[test]

@@ -249,7 +249,9 @@ impl Directory {
                     listing.push(entry)?;
                 }
                 // It was deleted since.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    listing.leave_out(found.file_name().as_encoded_bytes())?;
+                }
                 Err(error) => return Err(failed(error)),
             }
         }

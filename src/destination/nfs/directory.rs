@@ -103,8 +103,8 @@ fn pages(session: &mut Session, directory: &nfs_fh3) -> Result<Vec<Entry>, Wire>
             session.patience.check().map_err(|stop| Wire::Rpc(stop.into()))?;
             cookie = found.cookie;
             let raw = found.name.as_ref();
-            listing.received(raw.len()).map_err(Wire::Endless)?;
             if raw == b"." || raw == b".." {
+                listing.leave_out(raw).map_err(Wire::Endless)?;
                 continue;
             }
             let name = String::from_utf8_lossy(raw).into_owned();
@@ -114,7 +114,10 @@ fn pages(session: &mut Session, directory: &nfs_fh3) -> Result<Vec<Entry>, Wire>
                 // Some servers list names only. It may have gone since.
                 (Nfs3Option::None, Nfs3Option::None) => match session.look_up(directory, &name)? {
                     Some(looked) => looked.attributes,
-                    None => continue,
+                    None => {
+                        listing.leave_out(raw).map_err(Wire::Endless)?;
+                        continue;
+                    }
                 },
             };
             listing.push(entry_of(name, &attributes)).map_err(Wire::Endless)?;

@@ -309,6 +309,7 @@ impl Destination for SftpDestination {
             };
             let name = path.to_string_lossy().into_owned();
             if name == "." || name == ".." {
+                listing.leave_out(name.as_bytes())?;
                 continue;
             }
             if first.as_ref() == Some(&name) {
@@ -323,13 +324,17 @@ impl Destination for SftpDestination {
                     tracing::warn!("`{}` lists `{shown}`, which is not a file name, and is left out", self.location);
                 }
                 left_out += 1;
+                listing.leave_out(name.as_bytes())?;
                 continue;
             }
             if found.perm.is_none() || found.size.is_none() {
                 // Some servers list names only.
                 match self.path_of(&name).map(|path| self.look_at(&path))? {
                     Ok(Some(looked)) => found = looked,
-                    Ok(None) => continue,
+                    Ok(None) => {
+                        listing.leave_out(name.as_bytes())?;
+                        continue;
+                    }
                     Err(wire) => return Err(wire.without(Right::Look, what())),
                 }
             }

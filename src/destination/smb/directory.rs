@@ -126,12 +126,17 @@ where
     let mut listing = Listing::new();
     while let Some(next) = poll_fn(|context| Pin::new(&mut found).poll_next(context)).await {
         link.interrupt().check().map_err(Wire::Interrupted)?;
-        let entry = entry_of(next?);
-        if entry.name != "." && entry.name != ".." {
-            listing.push(entry).map_err(Wire::Endless)?;
-        }
+        take(&mut listing, entry_of(next?)).map_err(Wire::Endless)?;
     }
     Ok(listing.finish())
+}
+
+/// Takes in an entry; those that stand for directories, which every listing has, are not kept.
+fn take(listing: &mut Listing, entry: Entry) -> Result<(), DestinationError> {
+    match entry.name.as_str() {
+        "." | ".." => listing.leave_out(entry.name.as_bytes()),
+        _ => listing.push(entry),
+    }
 }
 
 fn listed(found: FileFullDirectoryInformation) -> Entry {
@@ -151,6 +156,14 @@ mod tests {
     use smb::ReparseTag;
 
     use super::*;
+
+    #[test]
+    fn a_listing_of_the_directory_itself_without_end_is_given_up() {
+        let mut listing = Listing::new();
+        let dot = || Entry { name: ".".to_owned(), size: 0, modified: None, is_file: false };
+        let error = (0..1_000_000).find_map(|_| take(&mut listing, dot()).err()).unwrap();
+        assert!(error.to_string().contains("64 MiB") && listing.is_empty(), "{error}");
+    }
 
     #[test]
     fn only_what_stands_for_another_name_is_no_file() {
