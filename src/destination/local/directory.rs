@@ -14,12 +14,10 @@ use rustix::io::Errno;
 use super::mover::{self, Mover};
 use super::worker::Activity;
 use crate::config::settings::LocalSettings;
-use crate::destination::limits::Listing;
+use crate::destination::limits::{ENTRY_BYTES, Listing};
 use crate::destination::{Capabilities, DestinationError, Entry, ErrorKind};
 use crate::text;
 
-/// What an entry of a listing counts for, beside its name: about what a server sends for it.
-const ENTRY_BYTES: usize = 128;
 /// How much is written before it is flushed, at most; on a slow line it is less, so that what moves is seen to move.
 const MAX_UNFLUSHED_BYTES: u64 = 32 << 20;
 const MIN_UNFLUSHED_BYTES: u64 = 256 << 10;
