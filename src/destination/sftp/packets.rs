@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use ssh2::Channel;
 
 use super::errors::Wire;
-use super::link::Link;
+use super::link::{Idle, Link};
 
 pub(super) const INIT: u8 = 1;
 pub(super) const VERSION: u8 = 2;
@@ -44,8 +44,10 @@ pub(super) fn send(link: &Link, channel: &mut Channel, packet: &[u8]) -> Result<
 
 /// A packet's type and body; `None` when the server has nothing more to say or says too much.
 pub(super) fn receive(link: &Link, channel: &mut Channel) -> Result<Option<(u8, Vec<u8>)>, Wire> {
+    // One wait for all of it: byte by byte, each would begin again, and so would what a signal leaves of it.
+    let mut idle = link.idle();
     let mut length = [0; 4];
-    if !fill(link, channel, &mut length)? {
+    if !fill(link, channel, &mut length, &mut idle)? {
         return Ok(None);
     }
     let length = u32::from_be_bytes(length) as usize;
@@ -53,18 +55,19 @@ pub(super) fn receive(link: &Link, channel: &mut Channel) -> Result<Option<(u8, 
         return Ok(None);
     }
     let mut body = vec![0; length];
-    if !fill(link, channel, &mut body)? {
+    if !fill(link, channel, &mut body, &mut idle)? {
         return Ok(None);
     }
     Ok(Some((body.remove(0), body)))
 }
 
-fn fill(link: &Link, channel: &mut Channel, buffer: &mut [u8]) -> Result<bool, Wire> {
+fn fill(link: &Link, channel: &mut Channel, buffer: &mut [u8], idle: &mut Idle) -> Result<bool, Wire> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match link.io(|| channel.read(&mut buffer[filled..]))? {
-            0 => return Ok(false),
-            count => filled += count,
+        match link.try_io(|| channel.read(&mut buffer[filled..]))? {
+            Some(0) => return Ok(false),
+            Some(count) => filled += count,
+            None => link.wait(idle)?,
         }
     }
     Ok(true)
