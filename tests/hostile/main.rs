@@ -127,6 +127,8 @@ fn main() -> ExitCode {
     }
     source::cases(&mut suite, &peaks);
     local::cases(&mut suite);
+    #[cfg(feature = "sftp")]
+    sftp::cases(&mut suite);
     let code = suite.run();
     println!("peak memory under each twin:");
     for (name, peak) in peaks.lock().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -7,13 +7,15 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use anyhow::ensure;
 use tempfile::TempDir;
 
-use crate::support::harness::{Need, repository};
+use crate::job::Job;
+use crate::support::harness::{Need, Suite, repository};
 use crate::support::python::python;
 use crate::support::ssh_keys::{self, KeyType};
 use crate::support::wait;
-use crate::{Behaviour, Hostile, Twin};
+use crate::{Behaviour, Hostile, MEMORY_LIMIT_BYTES, Twin};
 
 /// After the login.
 pub const TWIN: Twin = Twin {
@@ -26,7 +28,7 @@ pub const TWIN: Twin = Twin {
         Behaviour::LyingLengths,
         Behaviour::Forging,
     ],
-    start: |behaviour| Box::new(Server::start(behaviour)),
+    start: |behaviour| Box::new(Server::start(&format!("{behaviour:?}"))),
 };
 
 /// Before the server has introduced itself: lines without end, a byte a second, nothing.
@@ -37,6 +39,19 @@ pub const GREETING: Twin = Twin {
     start: |behaviour| Box::new(Greeting::start(behaviour)),
 };
 
+/// What no night needs.
+pub fn cases(suite: &mut Suite) {
+    suite.case("sftp::a_listing_without_end_of_what_is_left_out_is_given_up", TWIN.needs, || {
+        let server = Server::start("EndlessNonsense");
+        let mut job = Job::new();
+        job.destinations = format!("{}retries = 0\ntime_limit = \"90s\"\n", server.destination());
+        let listed = job.command(&["list", "--config", "archive.toml"]).run();
+        ensure!(listed.peak_memory_bytes < MEMORY_LIMIT_BYTES, "it took {} bytes", listed.peak_memory_bytes);
+        ensure!(format!("{listed}").contains("64 MiB"), "{listed}");
+        Ok(())
+    });
+}
+
 struct Server {
     directory: TempDir,
     port: u16,
@@ -44,7 +59,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(behaviour: Behaviour) -> Self {
+    fn start(behaviour: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temp directory");
         let at = |name: &str| directory.path().join(name);
         ssh_keys::generate(&at("host_key"), KeyType::Ed25519, "");
@@ -52,7 +67,7 @@ impl Server {
         // Our end of its standard input tells it when we are gone, even if we are killed.
         let mut child = Command::new(python().expect("the case names it"))
             .arg(repository().join("tests/support/sftp_twin.py"))
-            .arg(format!("{behaviour:?}"))
+            .arg(behaviour)
             .arg(directory.path())
             .args(["archive", "secret"])
             .stdin(Stdio::piped())

@@ -61,6 +61,9 @@ class Files(asyncssh.SFTPServer):
             number += behaviour == "EndlessListing"
             # Long, for Python is slow.
             yield SFTPName(b"%012d" % number * 250, attrs=attributes(1))
+        while behaviour == "EndlessNonsense":
+            # Names that are none.
+            yield SFTPName(b"../" + b"x" * 3000, attrs=attributes(1))
         if behaviour == "Forging":
             yield SFTPName(FORGED.encode(), attrs=attributes(1))
             yield SFTPName(b"20261118.tgz/" + FORGED.encode() * 5000, attrs=attributes(1))
