@@ -353,7 +353,7 @@ pub enum ErrorKind {
     Auth,
     /// The server is not the one we know: host key or certificate.
     Untrusted,
-    /// The server's disk or quota is full.
+    /// The server's disk or quota is full, or there is no room on this machine for what has to come here first.
     NoSpace,
     /// No connection, or it broke, or nothing moved for too long: worth a retry.
     Unreachable,

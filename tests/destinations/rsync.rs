@@ -86,6 +86,16 @@ pub fn cases(suite: &mut Suite) {
         );
         Ok(())
     });
+    suite.case("rsync-daemon::a_file_that_there_is_no_room_for_here_is_said_to_be_too_large", &[RSYNC], || {
+        let server = Daemon::refusing("inplace");
+        let mut destination = server.connect(Place::Data)?;
+        server.disk(Place::Data).write("x", b"");
+        let file = fs::File::options().write(true).open(server.server().path("data/x"))?;
+        // Nothing but a size.
+        file.set_len(8 << 40)?;
+        let told = server::refused(&server, destination.get("x", 0, &mut |_| Ok(())), ErrorKind::NoSpace)?;
+        says(&told, &["8.80 TB", &format!("`{}`", std::env::temp_dir().display()), "TMPDIR"])
+    });
     suite.case("rsync-daemon::a_file_of_60_gb_is_read_no_further_than_wanted", &[RSYNC], || {
         let server = Daemon::refusing("");
         let mut destination = server.connect(Place::Data)?;

@@ -6,7 +6,8 @@ use super::host_key;
 use super::program::Done;
 use crate::destination::{DestinationError, ErrorKind, Timeouts};
 use crate::text;
-use crate::text::{MAX_LINE_CHARS, Text};
+use crate::text::{Language, MAX_LINE_CHARS, Text};
+use crate::units::show_size;
 
 /// Which way the bytes go: the other end is the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,17 @@ pub(super) fn stalled(limit: Duration) -> Verdict {
     }
 }
 
+/// A file of `size` bytes, which has to come here as a whole first, and the room that there is for it, bytes.
+pub(super) fn no_room_here(size: u64, room: u64) -> Verdict {
+    let shown = |bytes| show_size(bytes, Language::En);
+    let directory = std::env::temp_dir();
+    Verdict {
+        kind: ErrorKind::NoSpace,
+        why: format!("it has {}, and `{}` has room for {}", shown(size), directory.display(), shown(room)),
+        hint: Some(room_hint()),
+    }
+}
+
 /// What the daemon refuses (`clientserver.c`).
 fn of_daemon(done: &Done, why: &str) -> Option<Verdict> {
     let said = |words: &str| done.errors.contains(words);
@@ -184,12 +196,7 @@ fn of_a_file(done: &Done, circumstances: Circumstances, why: &str) -> Option<Ver
     };
     let (kind, line) = done.errors.lines().find_map(|line| Some((kind_of(line)?, line)))?;
     if own(&line) {
-        let hint = matches!(kind, ErrorKind::NoSpace).then(|| {
-            text!(
-                "rsync cannot hand over a file piece by piece, so one is read back through this machine's temporary directory: make room there, or point `TMPDIR` to a larger disk"
-                    / "rsync ne peut pas transmettre un fichier par morceaux, il est donc relu par le répertoire temporaire de cette machine : libérez-y de la place, ou faites pointer `TMPDIR` vers un disque plus grand"
-            )
-        });
+        let hint = matches!(kind, ErrorKind::NoSpace).then(room_hint);
         return Some(Verdict { kind: ErrorKind::Local, why: why.to_owned(), hint });
     }
     let hint = match kind {
@@ -257,6 +264,13 @@ pub(super) fn refused_hint() -> Text {
     text!(
         "the server allows this account no such thing: `refuse options` of the module in `rsyncd.conf`, the options of `rrsync`, or a disk that takes no deletions; if it is meant so, the server must purge: leave out `retention`"
             / "le serveur ne le permet pas à ce compte : `refuse options` du module dans `rsyncd.conf`, les options de `rrsync`, ou un disque qui n'accepte pas de suppressions ; si c'est voulu, c'est au serveur de purger : retirez `retention`"
+    )
+}
+
+fn room_hint() -> Text {
+    text!(
+        "rsync cannot hand over a file piece by piece, so one is read back through this machine's temporary directory: make room there, or point `TMPDIR` to a larger disk"
+            / "rsync ne peut pas transmettre un fichier par morceaux, il est donc relu par le répertoire temporaire de cette machine : libérez-y de la place, ou faites pointer `TMPDIR` vers un disque plus grand"
     )
 }
 

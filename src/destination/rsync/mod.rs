@@ -419,16 +419,22 @@ impl Destination for RsyncDestination {
 
     fn get(&mut self, name: &str, offset: u64, sink: &mut Sink<'_>) -> Result<(), DestinationError> {
         check_name(name)?;
-        match self.receive(name, offset, sink, "--inplace") {
-            // Then it is read once all of it is here: as much as there is room for.
+        let received = match self.receive(name, offset, sink, "--inplace") {
+            // Then it is read once all of it is here, if there is room for it.
             Err(Failure::Theirs(verdict)) if verdict.why.contains("refuse --inplace") => {
-                let room =
-                    self.access.free_bytes().map_err(|error| self.failed(error.into(), self.what("read", name)))?;
-                self.receive(name, offset, sink, &format!("--max-size={}", room / 10 * 9))
+                let size = self.stat(name)?.map_or(0, |entry| entry.size);
+                self.access.free_bytes().map_err(Failure::from).and_then(|free| {
+                    let room = free / 10 * 9;
+                    match size > room {
+                        true => Err(Failure::Theirs(errors::no_room_here(size, room))),
+                        // It may have grown since.
+                        false => self.receive(name, offset, sink, &format!("--max-size={room}")),
+                    }
+                })
             }
-            result => result,
-        }
-        .map_err(|why| self.failed(why, self.what("read", name)))
+            received => received,
+        };
+        received.map_err(|why| self.failed(why, self.what("read", name)))
     }
 
     fn move_new(&mut self, from: &str, to: &str) -> Result<(), DestinationError> {
