@@ -414,3 +414,23 @@ fn a_sendmail_that_fails_is_quoted_and_one_that_is_missing_is_named() {
     assert_eq!(probe(&sendmail("/nowhere/sendmail")).unwrap_err().kind, MailErrorKind::SendmailMissing);
     assert!(probe(&settings).is_ok());
 }
+
+#[test]
+fn a_sendmail_whose_children_keep_its_pipes_does_not_hold_up_the_end_of_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut long = mail();
+    long.bytes.extend("a line\r\n".repeat(40_000).bytes());
+    for (body, says) in [
+        ("exec 3<&0; sleep 30 & exit 0", "did not read the whole mail in 1."),
+        ("exec 3<&0; echo 'queue full' >&2; sleep 30 & exit 75", "failed: queue full (exit status: 75)"),
+        ("sleep 30 & exec sleep 30", "not done after 1."),
+    ] {
+        let begun = Instant::now();
+        let settings = sendmail(script(dir.path(), body));
+        let until = begun + Duration::from_secs(1);
+        let error = send_once(&settings, &long, long.envelope.to(), until).unwrap_err();
+        assert_eq!(error.kind, MailErrorKind::SendmailFailed);
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{body}");
+    }
+}

@@ -6,6 +6,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,9 @@ use crate::text::{MAX_LINE_CHARS, quote};
 /// How long `sendmail` may take to queue a mail.
 const SENDMAIL_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is read of its complaints, bytes.
-const STDERR_LIMIT: u64 = 4096;
+const STDERR_LIMIT: usize = 4096;
+/// How long its complaints are read after its end: a grandchild may hold the pipe open for ever.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a mail server let us do, for `archive check`; both are false for `sendmail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,27 +162,54 @@ pub(super) fn send_sendmail(
     let stdin = child.stdin.take();
     let writer = thread::spawn(move || stdin.is_none_or(|mut stdin| stdin.write_all(&body).is_ok()));
     let stderr = child.stderr.take();
-    let reader = thread::spawn(move || {
-        let mut said = Vec::new();
-        if let Some(mut stderr) = stderr {
-            let _ = stderr.by_ref().take(STDERR_LIMIT).read_to_end(&mut said);
-            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
-        }
-        String::from_utf8_lossy(&said).into_owned()
-    });
-    let deadline = by.min(Instant::now() + SENDMAIL_TIMEOUT);
+    let (say, said) = mpsc::channel();
+    thread::spawn(move || stderr.map(|stderr| complaints(stderr, &say)));
+    let begun = Instant::now();
+    let deadline = by.min(begun + SENDMAIL_TIMEOUT);
     let status = wait(&mut child, deadline).map_err(|error| failed(error.to_string()))?;
     let Some(status) = status else {
-        // Not joined: a grandchild may still hold the pipes open.
-        return Err(failed(format!("not done after {} s", SENDMAIL_TIMEOUT.as_secs())));
+        return Err(failed(format!("not done after {:.1} s", begun.elapsed().as_secs_f64())));
     };
-    let written = writer.join().unwrap_or(false);
-    if status.success() && written {
-        return Ok(());
+    let written = status.success().then(|| result_by(writer, deadline));
+    match written {
+        Some(Some(true)) => return Ok(()),
+        Some(None) => {
+            return Err(failed(format!("it did not read the whole mail in {:.1} s", begun.elapsed().as_secs_f64())));
+        }
+        Some(Some(false)) | None => {}
     }
-    let said = quote(&reader.join().unwrap_or_default(), MAX_LINE_CHARS);
+    let until = Instant::now() + LAST_WORDS;
+    let mut all = Vec::new();
+    while let Ok(some) = said.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        all.extend::<Vec<u8>>(some);
+    }
+    let said = quote(&String::from_utf8_lossy(&all), MAX_LINE_CHARS);
     let status = if status.success() { "it did not read the whole mail".to_owned() } else { status.to_string() };
     Err(failed(if said.is_empty() { status } else { format!("{said} ({status})") }))
+}
+
+/// Passes on the beginning of what the mailer says, as it comes, and reads the rest, so that it can go on.
+fn complaints(mut stderr: impl Read, say: &mpsc::Sender<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    let mut left = STDERR_LIMIT;
+    while let Ok(count @ 1..) = stderr.read(&mut buffer) {
+        let some = count.min(left);
+        left -= some;
+        if some > 0 {
+            let _ = say.send(buffer[..some].to_vec());
+        }
+    }
+}
+
+/// What a thread gives, if it ends by `deadline`. Not joined otherwise: a grandchild may hold the pipe open for ever.
+fn result_by<T>(thread: thread::JoinHandle<T>, deadline: Instant) -> Option<T> {
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    thread.join().ok()
 }
 
 fn wait(child: &mut Child, deadline: Instant) -> std::io::Result<Option<std::process::ExitStatus>> {
