@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 
 use crate::exit_code::ExitCode;
 use crate::step::Step;
-use crate::text::{Text, floor_boundary, one_line};
+use crate::text::{Text, floor_boundary, masked, one_line};
 
 /// A typed error that knows what a person can do about it.
 pub trait Hinted: std::error::Error + Send + Sync + 'static {
@@ -111,8 +111,9 @@ pub(crate) fn shortened_layer(text: &str) -> String {
     shortened(text, MOST_LAYER)
 }
 
-/// The text on one line, control characters escaped, cut after `most` bytes.
+/// The text without secrets, on one line, control characters escaped, cut after `most` bytes.
 fn shortened(text: &str, most: usize) -> String {
+    let text = &masked(text);
     let near = &text[..floor_boundary(text, most)];
     let line = one_line(near);
     let end = floor_boundary(&line, most);

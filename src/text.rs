@@ -47,13 +47,36 @@ pub const MAX_NAME_CHARS: usize = 200;
 /// The most characters of a line from outside (an answer, a banner) that are shown.
 pub const MAX_LINE_CHARS: usize = 300;
 
-/// Secrets that are words of our own texts: masked where text comes from outside, and only as whole words, for masking
-/// `archive` everywhere would make every line unreadable and tell what the secret is by the gaps.
-static WORDS: RwLock<Vec<String>> = RwLock::new(Vec::new());
+/// What [`quote`] and [`masked`] mask.
+struct Masked {
+    /// Longest first.
+    values: Vec<String>,
+    /// Secrets that are words of our own texts: masked where text comes from outside, and only as whole words, for masking
+    /// `archive` everywhere would make every line unreadable and tell what the secret is by the gaps.
+    words: Vec<String>,
+}
 
-/// Sets the words that [`quote`] masks.
-pub(crate) fn set_masked_words(words: Vec<String>) {
-    *WORDS.write().unwrap_or_else(PoisonError::into_inner) = words;
+static MASKED: RwLock<Masked> = RwLock::new(Masked { values: Vec::new(), words: Vec::new() });
+
+/// Sets the values that are masked everywhere, longest first, and the words that [`quote`] masks.
+pub(crate) fn set_masked(values: Vec<String>, words: Vec<String>) {
+    *MASKED.write().unwrap_or_else(PoisonError::into_inner) = Masked { values, words };
+}
+
+/// The text without the secrets of this process. To be done before it is cut: a part of a secret is not recognised.
+pub(crate) fn masked(text: &str) -> String {
+    without_values(text, &MASKED.read().unwrap_or_else(PoisonError::into_inner).values)
+}
+
+/// The text with each of `values` masked.
+pub(crate) fn without_values(text: &str, values: &[String]) -> String {
+    let mut text = text.to_owned();
+    for value in values {
+        if text.contains(value.as_str()) {
+            text = text.replace(value.as_str(), REDACTED);
+        }
+    }
+    text
 }
 
 /// What stands where a secret was.
@@ -89,9 +112,14 @@ pub(crate) fn floor_boundary(text: &str, index: usize) -> usize {
 /// Text from outside as it may be shown: at most `max` characters on one line, what could change the text around it made
 /// visible. For whatever a server, a file or a program said, where it enters a message.
 pub fn quote(text: &str, max: usize) -> String {
+    quote_without(text, max, &MASKED.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn quote_without(text: &str, max: usize, masked: &Masked) -> String {
+    let text = without_words(&without_values(text, &masked.values), &masked.words);
     // Escaping makes longer: what is far beyond the end need not be escaped.
-    let near = text.char_indices().nth(4 * max).map_or(text, |(end, _)| &text[..end]);
-    let line = without_words(&one_line(near), &WORDS.read().unwrap_or_else(PoisonError::into_inner));
+    let near = text.char_indices().nth(4 * max).map_or(text.as_str(), |(end, _)| &text[..end]);
+    let line = one_line(near);
     match line.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
@@ -181,6 +209,18 @@ mod tests {
             without_words("530 no archive for archives: archive", &words),
             "530 no **redacted** for archives: **redacted**"
         );
+    }
+
+    #[test]
+    fn a_secret_across_the_cut_is_masked_whole() {
+        let masked = Masked { values: vec!["hunter22".to_owned()], words: vec!["archive".to_owned()] };
+        for secret in ["hunter22", "archive"] {
+            for at in [295, 1195] {
+                let padding = if at > 300 { "\n".repeat(at) } else { "-".repeat(at) };
+                let said = quote_without(&format!("{padding}{secret}"), 300, &masked);
+                assert!(!said.contains(&secret[..2]), "{said}");
+            }
+        }
     }
 
     #[test]

@@ -231,7 +231,7 @@ pub(super) fn first_words(line: &[u8]) -> String {
         is_plain(word) && !ends
     });
     let words: Vec<&str> = words.collect();
-    words.join(" ").trim_end_matches([':', ',']).chars().take(60).collect()
+    text::masked(words.join(" ").trim_end_matches([':', ','])).chars().take(60).collect()
 }
 
 /// Gathers what is found, a few of them.

@@ -150,7 +150,7 @@ impl Logging {
     /// From now on, none of these secrets is in a line, nor in what [`redacted`] gives.
     pub fn protect(&self, secrets: &[Secret]) {
         let redactor = Redactor::new(secrets);
-        crate::text::set_masked_words(redactor.words().to_vec());
+        redactor.install();
         self.lock().redactor = redactor;
     }
 
@@ -226,9 +226,14 @@ impl State {
     }
 
     fn write(&mut self, level: Level, fields: Fields) {
-        let redact = |text: &str| match floor_boundary(text, MOST_OF_A_FIELD) {
-            end if end < text.len() => self.redactor.redact(&text[..end]) + "…",
-            _ => self.redactor.redact(text),
+        let redact = |text: &str| {
+            let mut text = self.redactor.redact(text);
+            let end = floor_boundary(&text, MOST_OF_A_FIELD);
+            if end < text.len() {
+                text.truncate(end);
+                text.push('…');
+            }
+            text
         };
         let message = redact(&fields.message);
         let step = fields.step.as_deref().map(redact);

@@ -51,20 +51,14 @@ impl Redactor {
         Redactor { needles, words }
     }
 
-    /// The secrets that are masked where text comes from outside, see [`crate::text::quote`].
-    pub fn words(&self) -> &[String] {
-        &self.words
+    /// From now on, [`crate::text::quote`] and what cuts a chain mask them, before they cut.
+    pub(super) fn install(&self) {
+        crate::text::set_masked(self.needles.clone(), self.words.clone());
     }
 
     /// The text without the secrets.
     pub fn redact(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for needle in &self.needles {
-            if text.contains(needle.as_str()) {
-                text = text.replace(needle.as_str(), REDACTED);
-            }
-        }
-        text
+        crate::text::without_values(text, &self.needles)
     }
 }
 
@@ -90,7 +84,7 @@ mod tests {
     fn a_secret_that_is_a_word_leaves_our_own_lines_readable() {
         let redactor = Redactor::new(&[Secret::new("archive").known_as_word(true), Secret::new("hunter22")]);
         assert_eq!(redactor.redact("archive 0.1.0 begins, hunter22"), "archive 0.1.0 begins, **redacted**");
-        assert_eq!(redactor.words(), ["archive"]);
+        assert_eq!(redactor.words, ["archive"]);
     }
 
     #[test]

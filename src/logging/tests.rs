@@ -163,3 +163,13 @@ fn a_message_of_several_lines_is_indented() {
     with_default(logging.subscriber(), || tracing::error!("first\nsecond\n"));
     assert!(logging.run_lines().ends_with("7f3a -: first\n    second\n"));
 }
+
+#[test]
+fn a_secret_across_the_end_of_what_is_shown_is_masked_before_it_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let logging = opened(dir.path(), LogFormat::Text, &[Secret::new("hunter22-across-the-cut")]);
+    let padded = |most: usize| format!("{}hunter22-across-the-cut", "x".repeat(most - 12));
+    with_default(logging.subscriber(), || tracing::info!("{}", padded(MOST_OF_A_FIELD)));
+    assert!(!logging.run_lines().contains("hunter22"));
+    assert!(logging.run_lines().len() < MOST_OF_A_FIELD + 200);
+}

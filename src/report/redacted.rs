@@ -15,7 +15,7 @@ impl RunReport {
 
     fn redact_with(&mut self, redact: &dyn Fn(&str) -> String) {
         // `what` and `causes` have been cut with their chain.
-        let short = |text: &str| redact(&shortened_layer(text));
+        let short = |text: &str| shortened_layer(&redact(text));
         let text = |text: &mut Text| *text = Text::new(short(&text.en), short(&text.fr));
         text(&mut self.summary);
         for FailureReport { summary, what, causes, hint, .. } in &mut self.failures {
@@ -63,6 +63,9 @@ mod tests {
         report.redact_with(&|text| redactor.redact(text));
         let json = serde_json::to_string(&report).unwrap();
         assert!(!json.contains(secret), "{json}");
+        report.warnings[0].text = Text::from(format!("{}{secret}", "x".repeat(2043)));
+        report.redact_with(&|text| redactor.redact(text));
+        assert!(!report.warnings[0].text.en.contains("hunt"));
         report.failures[0].hint = Some(Text::from("x".repeat(1 << 20)));
         report.warnings[0].text = Text::from("y\n".repeat(1 << 20));
         report.redact_with(&str::to_owned);

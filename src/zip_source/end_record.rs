@@ -198,6 +198,6 @@ fn as_text(bytes: &[u8]) -> Option<String> {
     if text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
         return None;
     }
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = crate::text::masked(&text.split_whitespace().collect::<Vec<_>>().join(" "));
     Some(words.chars().take(60).collect())
 }
