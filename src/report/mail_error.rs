@@ -38,6 +38,8 @@ pub enum MailErrorKind {
     AuthRequired,
     /// The server offers neither PLAIN nor LOGIN.
     NoAuthMechanism,
+    /// The server takes no session from us: a 5xx reply in the greeting or to EHLO, STARTTLS or AUTH.
+    SessionRefused,
     /// The sender was refused.
     SenderRefused,
     /// At least one recipient was refused; the others, if any, have the mail.
@@ -324,6 +326,10 @@ impl Hinted for MailError {
                     / "renseignez `mail.username` et `mail.password`\u{202f}; s’ils le sont, le serveur veut peut-être `security = \"starttls\"`"
             ),
             MailErrorKind::NoAuthMechanism => text!(
+            MailErrorKind::SessionRefused => text!(
+                "`{place}` takes no mail from this machine: have its address allowed there, check `mail.helo` and `mail.username`, or use another relay"
+                    / "`{place}` n’accepte pas de courrier de cette machine\u{a0}: faites-y autoriser son adresse, vérifiez `mail.helo` et `mail.username`, ou passez par un autre relais"
+            ),
                 "this port takes no password: try port 587 with `security = \"starttls\"`, or remove `mail.username`"
                     / "ce port n’accepte pas de mot de passe\u{a0}: essayez le port 587 avec `security = \"starttls\"`, ou retirez `mail.username`"
             ),
@@ -398,6 +404,7 @@ mod tests {
             Certificate,
             NotTls,
             StarttlsMissing,
+            SessionRefused,
             WrongPassword,
             AuthRequired,
             NoAuthMechanism,

@@ -368,6 +368,22 @@ fn nobody_there_is_told_apart_from_no_such_host() {
 }
 
 #[test]
+fn a_refusal_before_the_mail_is_not_about_the_mail() {
+    let check = |greeting: &'static str, reply: fn(&str) -> &'static str, credentials: Option<(String, Secret)>| {
+        let (port, _server) = server(greeting, reply);
+        let smtp = SmtpSettings { credentials, ..smtp(port) };
+        let error = send_once(&settings(MailTransport::Smtp(smtp)), &mail(), mail().envelope.to(), by()).unwrap_err();
+        assert!(!error.is_about_this_mail() && error.hint().is_some(), "{error}");
+        assert_ne!(error.kind, MailErrorKind::SenderRefused);
+    };
+    check("554 5.7.1 not from this address\r\n", usual, None);
+    check("552 5.3.4 not from this address\r\n", usual, None);
+    check("220 mx\r\n", |line| if line.contains("LO ") { "550 no\r\n" } else { usual(line) }, None);
+    let no_login = |line: &str| if line.starts_with("AUTH") { "500 no\r\n" } else { "250-mx\r\n250 AUTH PLAIN\r\n" };
+    check("220 mx\r\n", no_login, Some(("u".into(), Secret::new("pass"))));
+}
+
+#[test]
 fn no_password_is_in_any_error() {
     let (port, _server) = server("220 mx\r\n", usual);
     let mut smtp = smtp(port);

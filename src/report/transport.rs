@@ -41,7 +41,14 @@ fn connect(settings: &SmtpSettings, by: Instant) -> Result<Session, MailError> {
             Some(tls_config(settings.ca_file.as_deref()).map_err(|error| MailError::tls_config(settings, &error))?)
         }
     };
-    Session::open(settings, tls, by).map_err(|error| MailError::from_smtp(&error, settings))
+    Session::open(settings, tls, by).map_err(|error| {
+        let mut error = MailError::from_smtp(&error, settings);
+        // In the greeting, EHLO or AUTH the server knows nothing of the mail yet.
+        if error.is_about_this_mail() {
+            error.kind = MailErrorKind::SessionRefused;
+        }
+        error
+    })
 }
 
 /// Connects, speaks TLS, logs in, asks for a sign of life, and hangs up.

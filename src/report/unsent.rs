@@ -300,7 +300,9 @@ mod tests {
         keep_one(dir.path(), "old");
         let file = File::options().append(true).open(folder(dir.path()).join("old.eml")).unwrap();
         file.set_modified(std::time::SystemTime::now() - PATIENCE - Duration::from_secs(60)).unwrap();
-        for (kind, waiting) in [(MailErrorKind::Refused, 1), (MailErrorKind::RecipientsRefused, 0)] {
+        for (kind, waiting) in
+            [(MailErrorKind::Refused, 1), (MailErrorKind::SessionRefused, 1), (MailErrorKind::RecipientsRefused, 0)]
+        {
             let flushed = flush(&folder(dir.path()), &Interrupt::default(), |_| Err(error(kind.clone(), &[])));
             assert_eq!(flushed.waiting, waiting);
         }
