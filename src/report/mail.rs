@@ -22,7 +22,8 @@ use crate::text::one_line;
 /// Pauses between the attempts; one more attempt than pauses.
 const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 
-/// How long sending may take in all, every attempt included: a server that drips must not hold up the end of a run.
+/// How long sending may take in all, every attempt included but not the verdict on a mail that has been handed over: a server
+/// that drips must not hold up the end of a run.
 const TOTAL_LIMIT: Duration = Duration::from_secs(180);
 
 /// A mail as it travels: who it is for, and its bytes (RFC 5322, ASCII, CRLF).
@@ -160,7 +161,8 @@ fn atom(text: &str) -> String {
 pub fn send(settings: &MailSettings, mail: &OutgoingMail, interrupt: &Interrupt) -> Result<(), MailError> {
     let by = Instant::now() + TOTAL_LIMIT;
     let once = |recipients: &[Address]| send_once(settings, mail, recipients, by);
-    attempts(mail.envelope.to(), once, &PAUSES, |pause| !interrupted_during(pause, interrupt))
+    let goes_on = |pause| Instant::now() + pause < by && !interrupted_during(pause, interrupt);
+    attempts(mail.envelope.to(), once, &PAUSES, goes_on)
 }
 
 /// One attempt, which ends at `by`; where the server takes no mail of this size, a smaller form goes.

@@ -139,9 +139,6 @@ impl MailError {
                 None => {
                     let kind = of_io(error);
                     let message = match kind {
-                        MailErrorKind::Timeout => {
-                            format!("no answer from `{place}` in {} s", settings.timeout.as_secs())
-                        }
                         MailErrorKind::Refused => format!("`{place}`: connection refused"),
                         _ => format!("`{place}`: {}", quote(&error.to_string(), MAX_LINE_CHARS)),
                     };
@@ -326,12 +323,12 @@ impl Hinted for MailError {
                     / "renseignez `mail.username` et `mail.password`\u{202f}; s’ils le sont, le serveur veut peut-être `security = \"starttls\"`"
             ),
             MailErrorKind::NoAuthMechanism => text!(
+                "this port takes no password: try port 587 with `security = \"starttls\"`, or remove `mail.username`"
+                    / "ce port n’accepte pas de mot de passe\u{a0}: essayez le port 587 avec `security = \"starttls\"`, ou retirez `mail.username`"
+            ),
             MailErrorKind::SessionRefused => text!(
                 "`{place}` takes no mail from this machine: have its address allowed there, check `mail.helo` and `mail.username`, or use another relay"
                     / "`{place}` n’accepte pas de courrier de cette machine\u{a0}: faites-y autoriser son adresse, vérifiez `mail.helo` et `mail.username`, ou passez par un autre relais"
-            ),
-                "this port takes no password: try port 587 with `security = \"starttls\"`, or remove `mail.username`"
-                    / "ce port n’accepte pas de mot de passe\u{a0}: essayez le port 587 avec `security = \"starttls\"`, ou retirez `mail.username`"
             ),
             MailErrorKind::SenderRefused => text!(
                 "check `mail.from`: the server does not let this user send under that address"
@@ -404,10 +401,10 @@ mod tests {
             Certificate,
             NotTls,
             StarttlsMissing,
-            SessionRefused,
             WrongPassword,
             AuthRequired,
             NoAuthMechanism,
+            SessionRefused,
             SenderRefused,
             RecipientsRefused,
             Rejected,

@@ -23,6 +23,9 @@ use crate::text::{MAX_LINE_CHARS, quote};
 const LONGEST_LINE: usize = 4096;
 /// The most lines of one reply.
 const MOST_LINES: usize = 100;
+/// How long a server may take for its verdict on a whole mail, content filters included (RFC 5321 §4.5.3.2.6). To leave
+/// earlier means that the mail arrives twice.
+const VERDICT: Duration = Duration::from_secs(600);
 /// How long a server may take to say good-bye.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -73,29 +76,41 @@ impl Reply {
 struct Timed {
     socket: TcpStream,
     timeout: Duration,
+    /// When the wait began.
+    since: Instant,
     by: Instant,
 }
 
 impl Timed {
     fn left(&self) -> io::Result<Option<Duration>> {
         match self.timeout.min(self.by.saturating_duration_since(Instant::now())) {
-            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            Duration::ZERO => Err(no_answer(self.since)),
             left => Ok(Some(left)),
         }
     }
+
+    /// The error of the socket; a timeout shows as EAGAIN on Linux.
+    fn told(&self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::WouldBlock { no_answer(self.since) } else { error }
+    }
+}
+
+/// How long it really was: what ended the wait may have been the limit of the answer or that of the mail.
+fn no_answer(since: Instant) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {:.1} s", since.elapsed().as_secs_f64()))
 }
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.set_read_timeout(self.left()?)?;
-        self.socket.read(buffer)
+        self.socket.read(buffer).map_err(|error| self.told(error))
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(self.left()?)?;
-        self.socket.write(bytes)
+        self.socket.write(bytes).map_err(|error| self.told(error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -151,7 +166,7 @@ impl Session {
         let socket = connect(&settings.host, settings.port, settings.timeout, by)?;
         let hello =
             settings.helo.clone().unwrap_or_else(|| super::helo::name(socket.local_addr().ok().map(|at| at.ip())));
-        let timed = Timed { socket, timeout: settings.timeout, by };
+        let timed = Timed { socket, timeout: settings.timeout, since: Instant::now(), by };
         let mut session = Session {
             stream: Stream::Plain(timed),
             pending: Vec::new(),
@@ -188,7 +203,8 @@ impl Session {
             return Err(SmtpError::Injected);
         }
         let Stream::Plain(mut timed) = self.stream else { return Ok(self) };
-        timed.by = self.by.min(Instant::now() + self.timeout);
+        timed.since = Instant::now();
+        timed.by = self.by.min(timed.since + self.timeout);
         let other = |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
         let name = ServerName::try_from(host.to_owned()).map_err(|error| other(&error))?;
         let mut connection = ClientConnection::new(config, name).map_err(|error| other(&error))?;
@@ -201,9 +217,7 @@ impl Session {
     fn greet(&mut self) -> Result<(), SmtpError> {
         self.answer_within(self.timeout);
         let greeting = self.reply()?;
-        if greeting.code != 220 {
-            return Err(SmtpError::Refused(greeting));
-        }
+        expect(greeting, |code| code == 220)?;
         self.hello()
     }
 
@@ -256,20 +270,29 @@ impl Session {
         } else {
             return Err(SmtpError::NoMechanism(offered));
         };
-        let mut reply = self.command(&first)?;
+        let mut reply = self.say(&first)?;
         for message in further {
             if reply.code == 334 {
-                reply = self.command(&message)?;
+                reply = self.say(&message)?;
             }
         }
-        if reply.code == 235 { Ok(()) } else { Err(SmtpError::Refused(reply)) }
+        expect(reply, |code| code == 235).map(drop)
     }
 
-    /// Says a line and gives the reply, if it is one of the 2xx or 3xx kind.
+    /// Says a line and gives the reply, if it is one of the 2xx kind.
     pub(super) fn command(&mut self, line: &str) -> Result<Reply, SmtpError> {
+        expect(self.say(line)?, is_success)
+    }
+
+    /// Says DATA and gives the reply, if it asks for the message.
+    pub(super) fn data(&mut self) -> Result<Reply, SmtpError> {
+        expect(self.say("DATA")?, |code| code == 354)
+    }
+
+    fn say(&mut self, line: &str) -> Result<Reply, SmtpError> {
         self.answer_within(self.timeout);
         self.write(format!("{line}\r\n").as_bytes())?;
-        self.positive()
+        self.reply()
     }
 
     /// The message after DATA, with dots doubled at the start of a line (RFC 5321 §4.5.2), and its end.
@@ -285,15 +308,36 @@ impl Session {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b".\r\n");
-        self.stream.timed().by = self.by;
+        let timed = self.stream.timed();
+        (timed.since, timed.by) = (Instant::now(), self.by);
         let written = self.write(&out);
-        self.answer_within(self.timeout);
-        match (written, self.positive()) {
+        let answer = match &written {
+            Ok(()) => self.verdict(),
+            Err(_) => {
+                self.answer_within(self.timeout);
+                self.reply()
+            }
+        };
+        match (written, answer.and_then(|reply| expect(reply, is_success))) {
             // A server that has had enough says so and hangs up while we are still writing.
             (Err(_), Err(SmtpError::Refused(reply))) => Err(SmtpError::Refused(reply)),
             (Err(error), _) => Err(error.into()),
             (Ok(()), answer) => answer,
         }
+    }
+
+    /// The reply to a whole mail: its first byte may take long, the others as long as any answer.
+    fn verdict(&mut self) -> Result<Reply, SmtpError> {
+        if self.pending.is_empty() {
+            let timed = self.stream.timed();
+            timed.since = Instant::now();
+            (timed.timeout, timed.by) = (VERDICT, timed.since + VERDICT);
+            self.fill()?;
+        }
+        let timed = self.stream.timed();
+        timed.since = Instant::now();
+        (timed.timeout, timed.by) = (self.timeout, timed.since + self.timeout);
+        self.reply()
     }
 
     /// Says good-bye; what the server makes of it does not matter any more.
@@ -305,18 +349,16 @@ impl Session {
     }
 
     fn answer_within(&mut self, time: Duration) {
-        self.stream.timed().by = self.by.min(Instant::now() + time);
+        let by = self.by;
+        let timed = self.stream.timed();
+        timed.since = Instant::now();
+        timed.by = by.min(timed.since + time);
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let stream = self.stream.io();
         stream.write_all(bytes)?;
         stream.flush()
-    }
-
-    fn positive(&mut self) -> Result<Reply, SmtpError> {
-        let reply = self.reply()?;
-        if (200..400).contains(&reply.code) { Ok(reply) } else { Err(SmtpError::Refused(reply)) }
     }
 
     fn reply(&mut self) -> Result<Reply, SmtpError> {
@@ -351,25 +393,47 @@ impl Session {
             if self.pending.len() > LONGEST_LINE {
                 return Err(SmtpError::NotSmtp(format!("a line of more than {LONGEST_LINE} bytes")));
             }
-            let mut buffer = [0; LONGEST_LINE];
-            match self.stream.io().read(&mut buffer)? {
-                0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up").into()),
-                count => self.pending.extend_from_slice(&buffer[..count]),
+            self.fill()?;
+        }
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let mut buffer = [0; LONGEST_LINE];
+        match self.stream.io().read(&mut buffer)? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up")),
+            count => {
+                self.pending.extend_from_slice(&buffer[..count]);
+                Ok(())
             }
         }
     }
 }
 
+fn is_success(code: u16) -> bool {
+    (200..300).contains(&code)
+}
+
+/// The reply, if its code is what is wanted here; a success of another kind is a confused server, not a refusal.
+fn expect(reply: Reply, wanted: impl Fn(u16) -> bool) -> Result<Reply, SmtpError> {
+    match reply.code {
+        code if wanted(code) => Ok(reply),
+        400.. => Err(SmtpError::Refused(reply)),
+        _ => Err(SmtpError::NotSmtp(reply.shown())),
+    }
+}
+
 /// The first address of `host` that takes the connection.
 fn connect(host: &str, port: u16, timeout: Duration, by: Instant) -> io::Result<TcpStream> {
+    let since = Instant::now();
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "failed to lookup address information: no address");
     for address in (host, port).to_socket_addrs()? {
         let left = timeout.min(by.saturating_duration_since(Instant::now()));
         if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+            return Err(no_answer(since));
         }
         match TcpStream::connect_timeout(&address, left) {
             Ok(socket) => return Ok(socket),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => failed = no_answer(since),
             Err(error) => failed = error,
         }
     }

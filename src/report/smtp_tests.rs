@@ -153,3 +153,70 @@ fn a_reply_about_the_size_is_told_from_a_full_mailbox() {
     assert!(about_size(554, "5.3.4 too large") && about_size(552, "too much mail data"));
     assert!(!about_size(552, "5.2.2 mailbox full") && !about_size(554, "5.7.1 spam") && !about_size(452, "5.3.4"));
 }
+
+/// A server that takes everything up to the final dot of a mail, answers `to_data` to DATA, and leaves the rest to `verdict`.
+fn after_the_dot(
+    to_data: &'static str,
+    verdict: impl FnOnce(&mut TcpStream) + Send + 'static,
+) -> (u16, JoinHandle<()>) {
+    serve(move |mut stream| {
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        stream.write_all(b"220 mx\r\n").unwrap();
+        while let Some(Ok(line)) = lines.next()
+            && line != "DATA"
+        {
+            stream.write_all(b"250 ok\r\n").unwrap();
+        }
+        stream.write_all(to_data.as_bytes()).unwrap();
+        if lines.any(|line| line.is_ok_and(|line| line == ".")) {
+            verdict(&mut stream);
+        }
+    })
+}
+
+fn hand_over(port: u16, timeout: Duration) -> Result<Reply, SmtpError> {
+    let settings = SmtpSettings { timeout, ..settings(port, SmtpSecurity::None) };
+    let mut session = Session::open(&settings, None, Instant::now() + Duration::from_secs(30))?;
+    session.data()?;
+    session.message(b"Subject: x\r\n\r\n")
+}
+
+#[test]
+fn the_verdict_on_a_mail_may_take_longer_than_other_answers_but_does_not_drip() {
+    let (port, thread) = after_the_dot("354 go on\r\n", |stream| {
+        thread::sleep(Duration::from_secs(3));
+        let _ = stream.write_all(b"250 queued\r\n");
+    });
+    assert_eq!(hand_over(port, Duration::from_secs(1)).unwrap().code, 250);
+    thread.join().unwrap();
+    let (port, thread) = after_the_dot("354 go on\r\n", |stream| {
+        while stream.write_all(b"2").is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let begun = Instant::now();
+    let error = hand_over(port, Duration::from_secs(1)).unwrap_err();
+    assert!(matches!(error, SmtpError::Io(_)) && begun.elapsed() < Duration::from_secs(15), "{error:?}");
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_reply_of_the_wrong_kind_is_no_success() {
+    for (to_data, verdict) in [("250 ok\r\n", "250 queued\r\n"), ("354 go on\r\n", "354 go on\r\n")] {
+        let (port, _thread) = after_the_dot(to_data, |stream| stream.write_all(verdict.as_bytes()).unwrap_or_default());
+        let error = hand_over(port, Duration::from_secs(5)).unwrap_err();
+        assert!(matches!(error, SmtpError::NotSmtp(_)), "{to_data} {verdict}: {error:?}");
+    }
+    let (port, _thread) = serve(|mut stream| stream.write_all(b"220 mx\r\n354 go on\r\n").unwrap());
+    let error = Session::open(&settings(port, SmtpSecurity::None), None, Instant::now() + Duration::from_secs(9));
+    assert!(matches!(error.err(), Some(SmtpError::NotSmtp(_))));
+}
+
+#[test]
+fn the_time_that_an_answer_was_waited_for_is_told() {
+    let (port, _thread) = serve(|mut stream| stream.read(&mut [0; 1]).map(drop));
+    let settings = settings(port, SmtpSecurity::None);
+    let error = Session::open(&settings, None, Instant::now() + Duration::from_millis(1500)).err().unwrap();
+    let error = MailError::from_smtp(&error, &settings);
+    assert_eq!(error.to_string(), format!("`localhost:{port}`: no answer in 1.5 s"));
+}

@@ -129,7 +129,7 @@ fn converse(
     }
     let partly = refused.len() < recipients.len();
     if partly {
-        session.command("DATA").map_err(failed)?;
+        session.data().map_err(failed)?;
         session.message(message).map_err(failed)?;
     }
     if refused.is_empty() { Ok(()) } else { Err(MailError::recipients(&refused, transient, partly, settings)) }

@@ -22,7 +22,7 @@ use crate::interrupt::Interrupt;
 const MOST: usize = 30;
 /// How long a mail that the server refuses as such is tried again: the configuration may be mended meanwhile.
 const PATIENCE: Duration = Duration::from_secs(7 * 86_400);
-/// How long all of them together may take: tonight's own mail waits for its turn.
+/// How long all of them together may take, but for the verdict on the last: tonight's own mail waits for its turn.
 const KEPT_LIMIT: Duration = Duration::from_secs(60);
 /// Told to the reader of a mail that comes late.
 const DELAYED: &str = "X-Archive-Delayed: yes; this mail could not be sent when it was written\r\n";
