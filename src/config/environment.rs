@@ -45,6 +45,8 @@ pub(super) struct Environment {
     pub(super) is_root: bool,
     /// Who we are; what belongs to others is not relied on.
     pub(super) user: u32,
+    /// Our own group; write access for it is harmless where nobody else is in it.
+    pub(super) group: u32,
     /// The home directory that the user database knows; under cron, `$HOME` may be missing.
     pub(super) account_home: Option<PathBuf>,
     /// The machine's time zone, as an IANA name.
@@ -68,6 +70,7 @@ impl Environment {
             system_config: PathBuf::from("/etc/archive/archive.toml"),
             is_root: uid.is_root(),
             user: uid.as_raw(),
+            group: rustix::process::getegid().as_raw(),
             account_home: home_of(&passwd, uid.as_raw()),
             machine_zone: iana_time_zone::get_timezone()
                 .ok()
@@ -155,6 +158,7 @@ mod tests {
             system_config: PathBuf::from("/nowhere/archive.toml"),
             is_root: false,
             user: 0,
+            group: 0,
             account_home: None,
             machine_zone: Some("Europe/Zurich".to_owned()),
             command_timeout: Duration::from_secs(30),

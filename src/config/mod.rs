@@ -12,7 +12,7 @@ mod environment;
 mod job;
 mod log;
 mod mail;
-mod owner;
+pub(crate) mod owner;
 mod problem;
 mod reader;
 mod schema;
@@ -296,7 +296,7 @@ fn read(environment: &Environment, path: &Path, named_by: &str) -> Result<String
     let faults =
         std::iter::once((path.to_owned(), found)).chain(directory.and_then(|(path, found)| Some((path, found.ok()?))));
     for (path, found) in faults {
-        if let Some(Fault { message, help }) = owner::fault(&path, &found, environment.user, 0o022) {
+        if let Some(Fault { message, help }) = owner::fault(&path, &found, environment.user, environment.group, 0o022) {
             let message = format!("the config is not to be relied on: {message}");
             let error = file_error(Some(path), message);
             return Err(ConfigError { hint: Some(help), ..error });

@@ -213,7 +213,9 @@ impl<'a> Table<'a> {
         if let Ok(found) = std::fs::metadata(&path) {
             match key {
                 "private_key" | "client_key_file" => item.keeps_a_secret(&path, &found),
-                _ => item.is_trustworthy(&path, &found, 0o002),
+                _ => {
+                    item.is_trustworthy(&path, &found, 0o002);
+                }
             }
         }
         item.readable(&path).then_some(path)
@@ -398,9 +400,8 @@ impl<'a> Item<'a> {
 
     /// A file that holds a secret: a problem if others may write it, a warning if they may read it.
     pub(super) fn keeps_a_secret(&self, path: &Path, found: &Metadata) {
-        self.is_trustworthy(path, found, 0o022);
         let mode = found.mode() & 0o777;
-        if mode & 0o022 == 0 && mode & 0o004 != 0 {
+        if self.is_trustworthy(path, found, 0o022) && mode & 0o004 != 0 {
             let (key, path) = (&self.path, path.display());
             self.context.warnings.borrow_mut().push(text!(
                 "every user of this machine can read `{path}` (mode {mode:04o}), the secret of `{key}`: run `chmod 600 {path}`" /
@@ -410,10 +411,14 @@ impl<'a> Item<'a> {
     }
 
     /// A file that we rely on: a problem if it belongs to somebody else, or if one of the rights `forbidden` is there.
-    fn is_trustworthy(&self, path: &Path, found: &Metadata, forbidden: u32) {
-        if let Some(fault) = owner::fault(path, found, self.context.environment.user, forbidden) {
+    fn is_trustworthy(&self, path: &Path, found: &Metadata, forbidden: u32) -> bool {
+        let environment = self.context.environment;
+        let fault = owner::fault(path, found, environment.user, environment.group, forbidden);
+        let is_trustworthy = fault.is_none();
+        if let Some(fault) = fault {
             self.problem(fault.message, Some(fault.help.en));
         }
+        is_trustworthy
     }
 
     /// The value as a table of that kind.

@@ -8,12 +8,14 @@ pub mod lock;
 pub mod outbox;
 pub mod state;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+
+use crate::config::owner::{is_in_private_group, run_as};
 
 /// The paths inside a job's work dir.
 #[derive(Clone, Debug)]
@@ -109,15 +111,21 @@ fn make_private_dir(path: &Path) -> io::Result<()> {
 /// about to write, and what we read back from it would be theirs.
 fn must_be_ours(dir: &Path) -> io::Result<()> {
     let found = fs::metadata(dir).map_err(|error| in_path(error, "look at", dir))?;
-    let (owner, mode, us) = (found.uid(), found.mode() & 0o7777, rustix::process::geteuid().as_raw());
+    must_belong_to(dir, &found, rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
+fn must_belong_to(dir: &Path, found: &Metadata, us: u32, group: u32) -> io::Result<()> {
+    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
     let shown = dir.display();
     let refused = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     if owner != us {
         return refused(format!(
-            "`{shown}` belongs to another user (uid {owner}): run archive as that user, or `chown -R {us} {shown}`"
+            "`{shown}` belongs to another user (uid {owner}): {}, or `chown -R {us} {shown}`",
+            run_as(found)
         ));
     }
-    if mode & 0o022 != 0 {
+    let forbidden = if is_in_private_group(found, us, group) { 0o002 } else { 0o022 };
+    if mode & forbidden != 0 {
         return refused(format!("others can write in `{shown}` (mode {mode:04o}): run `chmod go-w {shown}`"));
     }
     Ok(())
@@ -187,7 +195,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("work");
         WorkDir::prepare(&root).unwrap();
-        for (place, mode) in [(root.clone(), 0o777), (root.clone(), 0o770), (root.join("spool"), 0o1777)] {
+        for (place, mode) in [(root.clone(), 0o777), (root.clone(), 0o772), (root.join("spool"), 0o1777)] {
             fs::set_permissions(&place, fs::Permissions::from_mode(mode)).unwrap();
             let error = WorkDir::prepare(&root).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
@@ -199,6 +207,32 @@ mod tests {
             std::os::unix::fs::chown(&root, Some(1234), None).unwrap();
             let error = WorkDir::prepare(&root).unwrap_err().to_string();
             assert!(error.contains("uid 1234") && error.contains("chown -R 0"), "{error}");
+            assert!(error.contains("`--user 1234:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn write_access_for_the_group_is_refused_unless_the_group_is_that_of_one_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, is_root) = (dir.path(), rustix::process::geteuid().is_root());
+        if is_root {
+            std::os::unix::fs::chown(root, Some(1234), Some(1234)).unwrap();
+        }
+        fs::set_permissions(root, fs::Permissions::from_mode(0o775)).unwrap();
+        let found = fs::metadata(root).unwrap();
+        let user = found.uid();
+        must_belong_to(root, &found, user, user + 1).unwrap_err();
+        must_belong_to(root, &found, user, 0).unwrap_err();
+        if found.gid() == user {
+            must_belong_to(root, &found, user, user).unwrap();
+        }
+        fs::set_permissions(root, fs::Permissions::from_mode(0o777)).unwrap();
+        must_belong_to(root, &fs::metadata(root).unwrap(), user, user).unwrap_err();
+        if is_root {
+            // Other accounts may be in root's group.
+            std::os::unix::fs::chown(root, Some(0), Some(0)).unwrap();
+            fs::set_permissions(root, fs::Permissions::from_mode(0o775)).unwrap();
+            must_belong_to(root, &fs::metadata(root).unwrap(), 0, 0).unwrap_err();
         }
     }
 

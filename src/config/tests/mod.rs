@@ -35,6 +35,8 @@ impl Fixture {
             system_config: dir.path().join("etc/archive.toml"),
             is_root: false,
             user: rustix::process::geteuid().as_raw(),
+            // A shared group; see `shared` for that of one user.
+            group: u32::MAX,
             account_home: None,
             machine_zone: Some("Europe/Paris".to_owned()),
             command_timeout: std::time::Duration::from_secs(30),

@@ -1,5 +1,7 @@
 //! What other users of the machine could change or read, and what runs on behalf of a config.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use super::*;
 use crate::error::Hinted as _;
 
@@ -29,7 +31,39 @@ fn a_config_that_others_can_write_is_refused_with_the_command_to_type() {
     if fixture.environment.user == 0 {
         std::os::unix::fs::chown(&file, Some(1234), None).unwrap();
         let error = again(&fixture).unwrap_err();
-        assert!(error.hint().unwrap().en.contains("chown 0 "), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.en.contains("chown 0 ") && hint.en.contains("`--user 1234:"), "{hint}");
+    }
+}
+
+#[test]
+fn what_the_private_group_of_its_user_can_write_is_as_good_as_private() {
+    let mut fixture = Fixture::new().file("token", "abcdefgh\n");
+    let config = format!("{SOURCE}bearer_token = {{ file = \"token\" }}\n{LOCAL}");
+    fixture.load(&config).unwrap();
+    let dir = fixture.dir.path().to_owned();
+    let files = [dir.clone(), dir.join("archive.toml"), dir.join("token")];
+    // Only root can give files away.
+    let user = if fixture.environment.user == 0 { 1234 } else { fixture.environment.user };
+    for path in &files {
+        if fixture.environment.user == 0 {
+            std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+        }
+        mode(path, 0o775);
+    }
+    if fs::metadata(&files[1]).unwrap().gid() != user {
+        return;
+    }
+    (fixture.environment.user, fixture.environment.group) = (user, user);
+    let warnings = again(&fixture).unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.en.contains("chmod 600")), "{warnings:?}");
+    fixture.environment.group = 100;
+    again(&fixture).unwrap_err();
+    fixture.environment.group = user;
+    for path in &files {
+        mode(path, 0o666 | 0o111);
+        again(&fixture).unwrap_err();
+        mode(path, 0o775);
     }
 }
 
