@@ -129,7 +129,7 @@ fn quote_without(text: &str, max: usize, masked: &Masked) -> String {
 /// Control characters, and those that reorder text or end lines in some programs (UAX #9, U+2028, U+2029).
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// The text as one line of a terminal: nothing in it can move the cursor, set a colour or begin another line.
@@ -198,6 +198,7 @@ mod tests {
     fn what_comes_from_outside_is_one_short_harmless_line() {
         assert_eq!(quote("  530 no\r\n✓ all good\u{1b}[2J", 300), "530 no ✓ all good\\u{1b}[2J");
         assert_eq!(quote("gpj.\u{202e}x", 300), "gpj.\\u{202e}x");
+        assert_eq!(quote("1 \u{61c}- 2", 300), "1 \\u{61c}- 2");
         assert_eq!(quote("été 2026", 3), "été…");
         assert_eq!(quote("été", 3), "été");
     }
