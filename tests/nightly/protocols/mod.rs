@@ -139,9 +139,18 @@ fn little_memory(server: &mut dyn Remote) -> Result<()> {
 /// Large enough for two parts in protocols that know parts; bytes that do not compress.
 const MIDDLING_BYTES: usize = 24_000_000;
 
+/// What becomes of an upload of [`MIDDLING_BYTES`] that is cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// It begins again, or after the last whole part.
+    BeginsAgain,
+    /// It goes on where it was cut.
+    GoesOn,
+}
+
 /// A bad week with an archive of 24 MB: the line is cut, then refused for the whole night, then the program is killed while it
 /// uploads; the next night catches up.
-fn bad_week(server: &mut dyn Remote, port: u16, keys: &dyn Fn(&dyn Remote, u16) -> String) -> Result<()> {
+fn bad_week(server: &mut dyn Remote, port: u16, cut: Cut, keys: &dyn Fn(&dyn Remote, u16) -> String) -> Result<()> {
     let archive = |seed: u8| {
         let mut noise = dumps::noise(MIDDLING_BYTES);
         noise[0] = seed;
@@ -160,12 +169,16 @@ fn bad_week(server: &mut dyn Remote, port: u16, keys: &dyn Fn(&dyn Remote, u16) 
     };
 
     job.publish_bytes(zips::good(ENTRY, &archive(1)));
-    for bytes in [5_000_000, 21_000_000] {
+    // So that the second connection is cut, too, if it has less to send.
+    for bytes in if cut == Cut::GoesOn { [5_000_000, 12_000_000] } else { [5_000_000, 21_000_000] } {
         proxy.next(Plan::pass().up(Fault::ResetAfter(bytes)));
     }
     let done = job.night("2026-11-20 01:00:00");
     ensure!(done.code == 0, "cut: {done}\n{}", job.log());
     whole(&job, "20261120.tgz", 1)?;
+    let sent = proxy.bytes_up();
+    ensure!(cut != Cut::GoesOn || sent < MIDDLING_BYTES as u64 * 5 / 4, "{sent} bytes were sent\n{}", job.log());
+    ensure!(proxy.connections() >= 3, "it was not cut twice");
 
     job.publish_bytes(zips::good(ENTRY, &archive(2)));
     proxy.refuse(true);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Remote, little_memory, whole_run};
+use super::{Cut, Remote, bad_week, little_memory, whole_run};
 use crate::support::ganesha::{self, Place, UID};
 use crate::support::harness::{Need, Suite};
 use crate::support::proxy::Proxy;
@@ -42,6 +42,13 @@ pub fn cases(suite: &mut Suite) {
     suite.case("protocols::nfs_over_five_nights", &[Need::Faketime, Need::Ganesha], || {
         let proxy = Proxy::start(ganesha::server().port);
         whole_run(&mut Nfs { place: ganesha::place(), proxy })
+    });
+    suite.case("protocols::nfs_in_a_bad_week", &[Need::Faketime, Need::Ganesha], || {
+        let port = ganesha::server().port;
+        let mut nfs = Nfs { place: ganesha::place(), proxy: Proxy::start(port) };
+        let own = format!("\nport = {}", nfs.proxy.port());
+        let keys = |server: &dyn Remote, by: u16| server.keys().replace(&own, &format!("\nport = {by}"));
+        bad_week(&mut nfs, port, Cut::GoesOn, &keys)
     });
     suite.case("protocols::nfs_needs_little_memory", &[Need::Faketime, Need::Ganesha], || {
         let proxy = Proxy::start(ganesha::server().port);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
-use super::{Remote, bad_week, little_memory, whole_run};
+use super::{Cut, Remote, bad_week, little_memory, whole_run};
 use crate::job::{ENTRY, Job};
 use crate::support::dumps::{self, Dump};
 use crate::support::harness::{Need, Suite};
@@ -107,7 +107,7 @@ pub fn cases(suite: &mut Suite) {
     suite.case("protocols::s3_in_a_bad_week", &[Need::Faketime], || {
         let mut bucket = Bucket::start();
         let port = bucket.port;
-        bad_week(&mut bucket, port, &|_, port| keys_at(port))
+        bad_week(&mut bucket, port, Cut::BeginsAgain, &|_, port| keys_at(port))
     });
     suite.case("protocols::s3_at_moto", &[Need::Faketime, Need::Python("moto")], at_moto);
     suite.case("protocols::s3_publishes_where_nothing_may_be_deleted", &[Need::Faketime], append_only);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Remote, little_memory, whole_run};
+use super::{Cut, Remote, bad_week, little_memory, whole_run};
 use crate::support::accounts;
 use crate::support::harness::{Need, Suite};
 use crate::support::samba::{SHARE, Samba};
@@ -34,6 +34,13 @@ impl Remote for Samba {
 pub fn cases(suite: &mut Suite) {
     suite.case("protocols::smb_over_five_nights", &[Need::Faketime, Need::Samba], || {
         whole_run(&mut Samba::builder().start())
+    });
+    suite.case("protocols::smb_in_a_bad_week", &[Need::Faketime, Need::Samba], || {
+        let mut samba = Samba::builder().start();
+        let port = samba.port();
+        let keys =
+            |server: &dyn Remote, by: u16| server.keys().replace(&format!("port = {port}"), &format!("port = {by}"));
+        bad_week(&mut samba, port, Cut::GoesOn, &keys)
     });
     suite.case("protocols::smb_needs_little_memory", &[Need::Faketime, Need::Samba], || {
         little_memory(&mut Samba::builder().start())

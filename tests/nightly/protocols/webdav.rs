@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use super::{Remote, bad_week, little_memory, whole_run};
+use super::{Cut, Remote, bad_week, little_memory, whole_run};
 use crate::job::Job;
 use crate::support::accounts;
 use crate::support::dumps::Dump;
@@ -45,7 +45,7 @@ pub fn cases(suite: &mut Suite) {
         let mut collection = Collection(Webdav::builder(Software::NginxBehindTls).start(), Login::Basic);
         let port = collection.0.port();
         let keys = |server: &dyn Remote, by: u16| server.keys().replace(&format!(":{port}/"), &format!(":{by}/"));
-        bad_week(&mut collection, port, &keys)
+        bad_week(&mut collection, port, Cut::BeginsAgain, &keys)
     });
     suite.case("protocols::webdav_needs_little_memory", &[Need::Faketime, Need::Apache], || {
         little_memory(&mut Collection(Webdav::builder(Software::Apache).start(), Login::Digest))
