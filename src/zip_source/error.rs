@@ -200,6 +200,13 @@ impl Hinted for ZipError {
                         / "le nom de l'entrée semble changer avec la date (`{name}` cette nuit) : faites écrire à l'export le même nom chaque nuit, par exemple sans la date"
                 )
             }
+            Self::Missing { closest: Some(name), .. } if names::is_long(name) => {
+                let name = names::shown(name);
+                text!(
+                    "did you mean `{name}`? it is cut here: set `entry` under `[source]` to all of it, as `unzip -Z1` shows it"
+                        / "vouliez-vous dire `{name}` ? il est coupé ici : indiquez-le en entier dans `entry`, sous `[source]`, tel que `unzip -Z1` l'affiche"
+                )
+            }
             Self::Missing { closest: Some(name), .. } => {
                 let name = names::toml_string(name);
                 text!(

@@ -113,6 +113,11 @@ pub(super) fn toml_string(name: &str) -> String {
     }
 }
 
+/// Whether a name is cut where it is [`shown`].
+pub(super) fn is_long(name: &str) -> bool {
+    name.chars().nth(MAX_NAME_CHARS).is_some()
+}
+
 /// A name from outside in a message: cut, and without control characters.
 pub(super) fn shown(name: &str) -> String {
     quote(name, MAX_NAME_CHARS)

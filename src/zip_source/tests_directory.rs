@@ -80,6 +80,11 @@ fn a_missing_entry_is_told_with_what_is_there_instead() {
     let zip = zip_of(&[TestEntry::stored(r"exports\boutique.sql", b"")]);
     let hint = find(&zip, "exports/boutique.sql").unwrap_err().hint().unwrap();
     assert!(hint.fr.ends_with(r"il s'écrit `entry = 'exports\boutique.sql'`"), "{hint}");
+    // Each control character would take six in a TOML string.
+    let zip = zip_of(&[TestEntry::stored(&format!("{}/boutique.sql", "\x01".repeat(60_000)), b"")]);
+    let hint = find(&zip, "boutique.sql").unwrap_err().hint().unwrap();
+    assert!(hint.en.starts_with("did you mean `") && hint.en.len() < 1000, "{hint}");
+    assert!(hint.en.ends_with("as `unzip -Z1` shows it") && hint.fr.len() < 1000, "{hint}");
 }
 
 #[test]

@@ -5,11 +5,14 @@ use zip::CompressionMethod;
 
 use crate::bad_night::{self, Refused, TONIGHT, after_a_good_one, json, publishes, refuses};
 use crate::job::{ENTRY, Job};
+use crate::mail::mailed;
 use crate::support::dumps::Dump;
 use crate::support::harness::{Need, Suite};
+use crate::support::smtp::{Security, SmtpServer};
 use crate::support::zips::{self, Entry, Zip};
 
 const CLOCK: &[Need] = &[Need::Faketime];
+const MAILED: &[Need] = &[Need::Faketime, Need::Smtp];
 const SEVEN_ZIP: &[Need] = &[Need::Faketime, Need::Program("7z", "p7zip-full")];
 const PASSWORD: &str = "zip_password = \"open-sesame\"\n";
 
@@ -22,6 +25,7 @@ pub fn cases(suite: &mut Suite) {
     names(suite);
     unusual(suite);
     unsupported(suite);
+    many_long_names(suite);
     archives(suite);
 }
 
@@ -271,6 +275,49 @@ fn unsupported(suite: &mut Suite) {
     refused(suite, "an_unknown_method_is_refused_by_its_number", number, |_| {
         Zip::new().entry(Entry::raw(ENTRY, &tonight(), 1234, vec![1; 100])).build()
     });
+}
+
+/// What a mail tells of a zip is limited, whatever is in the zip.
+fn many_long_names(suite: &mut Suite) {
+    type Name = fn(usize) -> String;
+    // Of 250 characters; the second kind is similar to what is wanted, and so suggested.
+    let kinds: [(&str, Name); 2] = [
+        ("unrelated", |number| format!("{number:05}{}", "é".repeat(245))),
+        ("similar", |number| format!("{number:05}{}/{ENTRY}", "é".repeat(232))),
+    ];
+    for (kind, name) in kinds {
+        suite.case(format!("zip::the_mail_about_20000_long_{kind}_names_is_short"), MAILED, move || {
+            let mut job = after_a_good_one()?;
+            let server = SmtpServer::start(Security::None, None);
+            job.top = "[log]\nlevel = \"debug\"\n".into();
+            job.rest = mailed(&server, "");
+            let mut zip = Zip::new();
+            for number in 0..20_000 {
+                zip = zip.entry(Entry::stored(&name(number), b""));
+            }
+            job.publish_bytes(zip.build());
+            let done = job.night(TONIGHT);
+            ensure!(done.code == 4, "{done}");
+            ensure!(done.stderr.len() < 64 << 10, "{} bytes on the terminal", done.stderr.len());
+            ensure!(done.peak_memory_bytes < 64 << 20, "{} bytes of memory", done.peak_memory_bytes);
+
+            let mail = server.wait_for_mails(1).remove(0);
+            let (text, html) = (mail.text.unwrap_or_default(), mail.html.unwrap_or_default());
+            ensure!(text.len() + html.len() <= 256 << 10, "{} + {} bytes of text and HTML", text.len(), html.len());
+            // With the line that says how much was left out.
+            let attached = mail.attachments.iter().map(|log| log.text.len()).max().unwrap_or_default();
+            ensure!(attached > 0 && attached <= (1 << 20) + 200, "a log of {attached} bytes");
+            ensure!(server.raw(1).len() < 2 << 20, "a mail of {} bytes", server.raw(1).len());
+            for shown in [&done.stderr, &text, &html, &job.log()] {
+                let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+                ensure!(shown.contains("is not in the zip, which holds"), "{shown}");
+                let cut = format!("00000{}…", "é".repeat(195));
+                ensure!(shown.contains(&cut), "`{cut}` is missing in: {shown}");
+                ensure!(!shown.contains(&"é".repeat(201)), "a name is not cut: {shown}");
+            }
+            Ok(())
+        });
+    }
 }
 
 fn archives(suite: &mut Suite) {
