@@ -33,8 +33,12 @@ mod nfs;
 mod parts;
 #[cfg(feature = "rsync")]
 mod rsync;
+#[cfg(feature = "rsync")]
+mod rsync_dropbear;
 #[cfg(feature = "s3")]
 mod s3;
+#[cfg(feature = "s3")]
+mod s3_moto;
 mod server;
 #[cfg(feature = "sftp")]
 mod sftp;
@@ -85,12 +89,16 @@ const PROTOCOLS: &[Protocol] = &[
     rsync::SSH,
     #[cfg(feature = "rsync")]
     rsync::RRSYNC,
+    #[cfg(feature = "rsync")]
+    rsync_dropbear::PROTOCOL,
     #[cfg(feature = "s3")]
     s3::PLAIN,
     #[cfg(feature = "s3")]
     s3::TLS,
     #[cfg(feature = "s3")]
     s3::UNCONDITIONAL,
+    #[cfg(feature = "s3")]
+    s3_moto::PROTOCOL,
     #[cfg(feature = "sftp")]
     sftp::SHELL,
     #[cfg(feature = "sftp")]

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use super::harness::{find_program, run};
+use super::ssh_keys::{self, KeyType};
 
 /// The account with a shell.
 pub const SHELL: &str = "archtest";
@@ -57,6 +58,26 @@ pub fn ensure() -> Accounts {
         new.write_all(password.as_bytes()).expect("root can write there");
     }
     Accounts { password }
+}
+
+/// A private key that opens [`SHELL`] where the server reads `~/.ssh/authorized_keys` and no other list, as Dropbear does. Made once,
+/// like the accounts. Needs root.
+pub fn key() -> PathBuf {
+    ensure();
+    let lock = File::create(base().join("lock")).expect("root can write there");
+    lock.lock().expect("a local file can be locked");
+    let (key, directory) = (base().join("id_ed25519"), base().join("home").join(SHELL).join(".ssh"));
+    let list = directory.join("authorized_keys");
+    if !list.exists() {
+        ssh_keys::generate(&key, KeyType::Ed25519, "");
+        fs::create_dir_all(&directory).expect("root can write there");
+        let new = directory.join("new");
+        fs::write(&new, ssh_keys::public(&key) + "\n").expect("root can write there");
+        give_to(&directory, SHELL);
+        give_to(&new, SHELL);
+        fs::rename(new, &list).expect("root can write there");
+    }
+    key
 }
 
 /// Where directories live that the accounts must reach and a chroot may start from.
