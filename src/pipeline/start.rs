@@ -29,8 +29,8 @@ pub fn start(cx: &Context<'_>, run_id: &str, held: &mut Option<Lock>, notes: &mu
         .explain(
             format!("failed to prepare the work dir `{}`", settings.work_dir.display()),
             text!(
-                "it must belong to the user that runs `archive`, who alone may write in it: give it to that user, or set `work_dir` to another directory"
-                    / "il doit appartenir à l'utilisateur qui lance `archive`, seul à pouvoir y écrire : donnez-le-lui, ou choisissez un autre `work_dir`"
+                "make it writable for the user that runs `archive`, to whom it must belong, and for no other; or set `work_dir` to a directory that is"
+                    / "rendez-le accessible en écriture à l'utilisateur qui lance `archive`, à qui il doit appartenir, et à nul autre ; ou choisissez un autre `work_dir`"
             ),
         )
         .map_err(disk)?;
