@@ -169,13 +169,18 @@ fn build(
     let mut draft = outbox.draft()?;
     let total = if reuse { verified.location.compressed_size } else { verified.record.bytes };
     let bar = progress.begin("pack", Some(total));
-    let (sha256, bytes) = write(settings, verified, &member, &mut draft.file, interrupt, bar.as_ref()).explain(
-        what(),
-        text!(
-            "look at the free space and the health of the work dir's disk"
-                / "vérifiez l'espace libre et l'état du disque du répertoire de travail"
-        ),
-    )?;
+    let written = write(settings, verified, &member, &mut draft.file, interrupt, bar.as_ref());
+    let (sha256, bytes) = match interrupt.exit_code() {
+        // Nothing is to be done about the disk.
+        Some(_) => written.with_context(what)?,
+        None => written.explain(
+            what(),
+            text!(
+                "look at the free space and the health of the work dir's disk"
+                    / "vérifiez l'espace libre et l'état du disque du répertoire de travail"
+            ),
+        )?,
+    };
     Ok(Ahead { draft, sha256, bytes })
 }
 

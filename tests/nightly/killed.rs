@@ -357,6 +357,7 @@ fn stopped(suite: &mut Suite) {
         let done = job.command(RUN).at(FIRST).run_and_kill(Signal::TERM, begun);
         ensure!(done.code == 143 && !draft.exists(), "{done}");
         says(&done.stderr, &["interrupted during pack", "stopped by a signal"])?;
+        ensure!(!done.stderr.contains("hint: "), "the disk is blamed: {done}");
         ensure!(job.waiting().is_empty(), "{:?}", job.waiting());
         after_a_stop(&job, &job.path("nas"), &dump)
     });
