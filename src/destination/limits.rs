@@ -13,7 +13,7 @@ pub use crate::stall::{MOVING_BYTES, StallTimer};
 
 /// The longest file name, bytes. File systems end at 255.
 pub const MAX_NAME_BYTES: usize = 4096;
-/// The most that one listing may come to: what a server sends for it, and [`ENTRY_BYTES`] and the name for each entry.
+/// The most that one listing may come to: what a server sends for it, and [`ENTRY_BYTES`] and twice the name for each entry.
 pub const MAX_LISTING_BYTES: u64 = 64 << 20;
 /// What an entry counts for beside its name: what it takes in memory, and again where it is copied. A server may send less for it.
 pub const ENTRY_BYTES: usize = 200;
@@ -51,7 +51,7 @@ impl Listing {
         if entry.name.len() > MAX_NAME_BYTES {
             return Err(endless(format!("it holds a name of {} bytes", entry.name.len())));
         }
-        self.received(ENTRY_BYTES + entry.name.len())?;
+        self.received(ENTRY_BYTES + 2 * entry.name.len())?;
         self.entries.push(entry);
         Ok(())
     }
@@ -128,7 +128,7 @@ mod tests {
     fn a_listing_has_a_cap_of_entries_bytes_and_names() {
         let mut listing = Listing::new();
         assert!(listing.push(entry("x".repeat(MAX_NAME_BYTES + 1))).is_err());
-        for _ in 0..300_000 {
+        for _ in 0..250_000 {
             listing.push(entry("20261120.tgz".to_owned())).unwrap();
         }
         let left = MAX_LISTING_BYTES - listing.received;
