@@ -218,5 +218,10 @@ fn the_time_that_an_answer_was_waited_for_is_told() {
     let settings = settings(port, SmtpSecurity::None);
     let error = Session::open(&settings, None, Instant::now() + Duration::from_millis(1500)).err().unwrap();
     let error = MailError::from_smtp(&error, &settings);
-    assert_eq!(error.to_string(), format!("`localhost:{port}`: no answer in 1.5 s"));
+    let said = error.to_string();
+    let time =
+        said.strip_prefix(&format!("`localhost:{port}`: no answer in ")).and_then(|rest| rest.strip_suffix(" s"));
+    let time: f64 = time.unwrap().parse().unwrap();
+    // Far from the ten seconds of the setting, also on a busy machine.
+    assert!((1.4..8.0).contains(&time), "{said}");
 }
