@@ -183,6 +183,18 @@ impl MailError {
         self
     }
 
+    /// The same, where the mail had been handed over: nothing is wrong with the port.
+    pub(super) fn without_verdict(mut self) -> Self {
+        if self.kind == MailErrorKind::Timeout {
+            self.hint = Some(Box::new(text!(
+                "`{}` has the mail and did not say whether it takes it: look at its own log and at what filters mails there"
+                    / "`{}` a reçu le courriel sans dire s’il l’accepte\u{a0}: voyez son journal et ce qui y filtre le courrier",
+                self.place
+            )));
+        }
+        self
+    }
+
     /// Whether it may well work in a few seconds.
     pub fn is_transient(&self) -> bool {
         matches!(

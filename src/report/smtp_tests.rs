@@ -197,6 +197,8 @@ fn the_verdict_on_a_mail_may_take_longer_than_other_answers_but_does_not_drip() 
     let begun = Instant::now();
     let error = hand_over(port, Duration::from_secs(1)).unwrap_err();
     assert!(matches!(error, SmtpError::Io(_)) && begun.elapsed() < Duration::from_secs(15), "{error:?}");
+    let error = MailError::from_smtp(&error, &settings(port, SmtpSecurity::Tls)).without_verdict();
+    assert!(error.is_transient() && error.hint().is_some_and(|hint| hint.en.contains("filters mails")));
     thread.join().unwrap();
 }
 

@@ -130,7 +130,7 @@ fn converse(
     let partly = refused.len() < recipients.len();
     if partly {
         session.data().map_err(failed)?;
-        session.message(message).map_err(failed)?;
+        session.message(message).map_err(|error| failed(error).without_verdict())?;
     }
     if refused.is_empty() { Ok(()) } else { Err(MailError::recipients(&refused, transient, partly, settings)) }
 }
