@@ -112,7 +112,7 @@ fn interrupted(server: &dyn Server) -> Result<()> {
     let mut destination = destination::connect(&settings, &interrupt)?;
     let mut source = Stopping(Cursor::new(content(20_000_000, 9)), interrupt.clone());
     let told = refused(server, destination.put(".x.part", &mut source, 0), ErrorKind::Local)?;
-    says(&told, &["it was stopped"])?;
+    says(&told, &["stopped by a signal"])?;
     drop(destination);
     // A server may take a moment to clear away what it has begun.
     let disk = server.disk(Place::Data);
