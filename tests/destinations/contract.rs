@@ -36,7 +36,7 @@ pub const CASES: &[Case] = &[
     Case { name: "what_is_missing_is_not_found", feature: Feature::Any, run: missing },
     Case { name: "list_shows_everything_and_touches_nothing", feature: Feature::Any, run: list },
     Case { name: "list_survives_odd_entries", feature: Feature::Directory, run: list_oddities },
-    Case { name: "list_of_ten_thousand", feature: Feature::Directory, run: list_ten_thousand },
+    Case { name: "list_of_ten_thousand", feature: Feature::Many, run: list_ten_thousand },
     Case { name: "remove_and_remove_twice", feature: Feature::Any, run: remove_twice },
     Case { name: "the_checksum_is_that_of_the_file", feature: Feature::Any, run: checksum },
     Case { name: "it_can_do_what_it_says", feature: Feature::Any, run: capabilities },

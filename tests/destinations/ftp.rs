@@ -49,7 +49,7 @@ pub const PLAIN: Protocol = protocol(
 pub const MLSD: Protocol = Protocol {
     name: "ftps-mlsd",
     needs: &[Need::PyFtpd],
-    features: &[Feature::Any, Feature::Move, Feature::Resume],
+    features: &[Feature::Any, Feature::Many, Feature::Move, Feature::Resume],
     start: || Box::new(Mlsd(PyFtpd::start())),
     refusals: &[],
     more_needs: |_| Vec::new(),
@@ -67,7 +67,7 @@ pub const PROFTPD_IMPLICIT: Protocol = variant("ftps-implicit-proftpd", "proftpd
 
 /// ProFTPD that shows a file when it is whole, and refuses every command that a server may lack.
 pub const PROFTPD_HIDDEN: Protocol = Protocol {
-    features: &[Feature::Any, Feature::Directory, Feature::ReadOnly, Feature::Move],
+    features: &[Feature::Any, Feature::Many, Feature::Directory, Feature::ReadOnly, Feature::Move],
     ..variant("ftps-proftpd-hidden", "proftpd", || {
         let lines = "TLSOptions NoSessionReuseRequired\nAllowStoreRestart on\nAllowOverwrite on\nHiddenStores on\n\
                  <Limit EPSV FEAT MDTM MLSD MLST OPTS SIZE>\nDenyAll\n</Limit>\n";
@@ -85,8 +85,15 @@ const fn variant(name: &'static str, program: &'static str, start: fn() -> Box<d
         b"proftpd" => &[Need::Unpacked("proftpd")],
         _ => &[Need::Unpacked("pure-ftpd")],
     };
-    let features: &[Feature] =
-        &[Feature::Any, Feature::Directory, Feature::ReadOnly, Feature::Small, Feature::Move, Feature::Resume];
+    let features: &[Feature] = &[
+        Feature::Any,
+        Feature::Many,
+        Feature::Directory,
+        Feature::ReadOnly,
+        Feature::Small,
+        Feature::Move,
+        Feature::Resume,
+    ];
     let more_needs = |feature| if feature == Feature::Small { vec![Need::Tmpfs] } else { Vec::new() };
     Protocol { name, needs, features, start, refusals: &["wrong_password"], more_needs }
 }
@@ -99,6 +106,7 @@ const fn protocol(name: &'static str, start: fn() -> Box<dyn Server>, refusals: 
         needs: &[Need::Vsftpd],
         features: &[
             Feature::Any,
+            Feature::Many,
             Feature::Directory,
             Feature::ReadOnly,
             Feature::Small,

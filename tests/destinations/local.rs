@@ -18,7 +18,15 @@ use crate::support::sshd::Sshd;
 pub const PROTOCOL: Protocol = Protocol {
     name: "local",
     needs: &[],
-    features: &[Feature::Any, Feature::Directory, Feature::Move, Feature::ReadOnly, Feature::Resume, Feature::Small],
+    features: &[
+        Feature::Any,
+        Feature::Many,
+        Feature::Directory,
+        Feature::Move,
+        Feature::ReadOnly,
+        Feature::Resume,
+        Feature::Small,
+    ],
     start: || Box::new(Local::start()),
     refusals: &[],
     more_needs: |feature| match feature {
@@ -33,7 +41,7 @@ pub const PROTOCOL: Protocol = Protocol {
 pub const SSHFS: Protocol = Protocol {
     name: "local-sshfs",
     needs: &[Need::Sshd, Need::Fuse, Need::program("sshfs")],
-    features: &[Feature::Any, Feature::Directory, Feature::Mounted, Feature::Move, Feature::Resume],
+    features: &[Feature::Any, Feature::Many, Feature::Directory, Feature::Mounted, Feature::Move, Feature::Resume],
     start: || {
         let sshd = Sshd::builder().start();
         let mount = Mount::sshfs(&sshd);

@@ -9,7 +9,7 @@ use crate::server::{Disk, Feature, Place, Protocol, Server};
 pub const PROTOCOL: Protocol = Protocol {
     name: "memory",
     needs: &[],
-    features: &[Feature::Any, Feature::Move, Feature::Resume, Feature::Small],
+    features: &[Feature::Any, Feature::Many, Feature::Move, Feature::Resume, Feature::Small],
     start: || Box::new(Memory::start(MOVING)),
     refusals: &[],
     more_needs: |_| Vec::new(),
@@ -18,7 +18,7 @@ pub const PROTOCOL: Protocol = Protocol {
 /// One that cannot rename, and shows files once they are whole.
 pub const ATOMIC: Protocol = Protocol {
     name: "memory-atomic",
-    features: &[Feature::Any, Feature::PutNew, Feature::Resume, Feature::Small],
+    features: &[Feature::Any, Feature::Many, Feature::PutNew, Feature::Resume, Feature::Small],
     start: || Box::new(Memory::start(Capabilities { move_in_one_step: false, atomic_put: true, ..MOVING })),
     ..PROTOCOL
 };

@@ -17,6 +17,7 @@ pub const PROTOCOL: Protocol = Protocol {
     needs: &[Need::Ganesha],
     features: &[
         Feature::Any,
+        Feature::Many,
         Feature::Directory,
         Feature::Move,
         Feature::Network,

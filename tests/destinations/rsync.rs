@@ -18,8 +18,15 @@ use crate::support::rsyncd::{MODULE, PASSWORD, Rsyncd, USER, give};
 use crate::support::ssh_keys;
 use crate::support::sshd::{self, Account, Sshd};
 
-const FEATURES: &[Feature] =
-    &[Feature::Any, Feature::Calls, Feature::Directory, Feature::PutNew, Feature::ReadOnly, Feature::Small];
+const FEATURES: &[Feature] = &[
+    Feature::Any,
+    Feature::Many,
+    Feature::Calls,
+    Feature::Directory,
+    Feature::PutNew,
+    Feature::ReadOnly,
+    Feature::Small,
+];
 const RSYNC: Need = Need::program("rsync");
 const WRONG: &str = "a-wrong-secret";
 const CAPABILITIES: Capabilities = Capabilities { atomic_put: true, ..Capabilities::NONE };
@@ -55,7 +62,7 @@ pub const SSH: Protocol = Protocol {
 pub const RRSYNC: Protocol = Protocol {
     name: "rsync-rrsync",
     needs: &[RSYNC, Need::Program("rrsync", "rsync"), Need::SshdAccounts],
-    features: &[Feature::Any, Feature::Directory, Feature::PutNew, Feature::ReadOnly],
+    features: &[Feature::Any, Feature::Many, Feature::Directory, Feature::PutNew, Feature::ReadOnly],
     start: || Box::new(OverSsh { sshd: OnceLock::new(), rrsync: true }),
     refusals: &["wrong_key"],
     more_needs: |_| Vec::new(),

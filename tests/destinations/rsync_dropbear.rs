@@ -11,7 +11,7 @@ use crate::support::sftp_servers::{SftpServer, Software};
 pub const PROTOCOL: Protocol = Protocol {
     name: "rsync-dropbear",
     needs: &[Need::program("rsync"), Need::Program("dropbear", "dropbear-bin"), Need::SshdAccounts],
-    features: &[Feature::Any, Feature::Directory, Feature::PutNew],
+    features: &[Feature::Any, Feature::Many, Feature::Directory, Feature::PutNew],
     start: || Box::new(OverDropbear(SftpServer::start(Software::Dropbear))),
     refusals: &[],
     more_needs: |_| Vec::new(),

@@ -20,6 +20,7 @@ pub const PLAIN: Protocol = Protocol {
     needs: &[],
     features: &[
         Feature::Any,
+        Feature::Many,
         Feature::Directory,
         Feature::Network,
         Feature::NetworkPutNew,

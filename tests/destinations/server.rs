@@ -51,6 +51,8 @@ impl Protocol {
 pub enum Feature {
     /// Being a destination.
     Any,
+    /// Ten thousand files are made within seconds; not where each is a request to a slow server.
+    Many,
     /// A directory on a disk of this machine that tests can look into.
     Directory,
     /// [`Place::ReadOnly`]

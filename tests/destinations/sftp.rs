@@ -26,6 +26,7 @@ const fn protocol(name: &'static str, start: fn() -> Box<dyn Server>) -> Protoco
         needs: &[Need::SshdAccounts],
         features: &[
             Feature::Any,
+            Feature::Many,
             Feature::Directory,
             Feature::Move,
             Feature::Network,

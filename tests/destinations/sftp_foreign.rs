@@ -16,9 +16,9 @@ pub const DROPBEAR: Protocol = protocol("sftp-dropbear", Software::Dropbear, RES
 pub const PARAMIKO: Protocol = protocol("sftp-paramiko", Software::Paramiko, RESUMES, || start(Software::Paramiko));
 pub const ASYNCSSH: Protocol = protocol("sftp-asyncssh", Software::Asyncssh, RESUMES, || start(Software::Asyncssh));
 
-const RESUMES: &[Feature] = &[Feature::Any, Feature::Directory, Feature::Move, Feature::Resume];
+const RESUMES: &[Feature] = &[Feature::Any, Feature::Many, Feature::Directory, Feature::Move, Feature::Resume];
 /// It refuses when asked to: the program finds out, and begins again.
-const NO_RESUME: &[Feature] = &[Feature::Any, Feature::Directory, Feature::Move];
+const NO_RESUME: &[Feature] = &[Feature::Any, Feature::Many, Feature::Directory, Feature::Move];
 
 const fn protocol(
     name: &'static str,

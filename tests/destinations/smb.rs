@@ -17,6 +17,7 @@ pub const ENCRYPTED: Protocol = Protocol {
     needs: &[Need::Samba],
     features: &[
         Feature::Any,
+        Feature::Many,
         Feature::Directory,
         Feature::Move,
         Feature::Network,
@@ -33,7 +34,7 @@ pub const ENCRYPTED: Protocol = Protocol {
 /// Signed: the server has no encryption to offer, and takes whoever it does not know for a guest.
 pub const SIGNED: Protocol = Protocol {
     name: "smb-signed",
-    features: &[Feature::Any, Feature::Move, Feature::Resume],
+    features: &[Feature::Any, Feature::Many, Feature::Move, Feature::Resume],
     start: || {
         let setup = |builder: Builder| builder.without_encryption().more("map to guest = Bad User\n");
         Box::new(Smb::start(SmbEncryption::IfOffered, setup))
@@ -46,7 +47,7 @@ pub const SIGNED: Protocol = Protocol {
 pub const SLOW: Protocol = Protocol {
     name: "smb-slow",
     needs: &[Need::Samba, Need::Program("cc", "gcc")],
-    features: &[Feature::Any, Feature::Resume],
+    features: &[Feature::Any, Feature::Many, Feature::Resume],
     start: || Box::new(Smb::start(SmbEncryption::Required, Builder::slow_disk)),
     refusals: &[],
     ..ENCRYPTED

@@ -20,6 +20,7 @@ pub const BASIC: Protocol = Protocol {
     needs: &[Need::Apache],
     features: &[
         Feature::Any,
+        Feature::Many,
         Feature::Directory,
         Feature::Move,
         Feature::Network,
@@ -56,6 +57,7 @@ pub const NGINX: Protocol = Protocol {
     needs: &[Need::Nginx],
     features: &[
         Feature::Any,
+        Feature::Many,
         Feature::Directory,
         Feature::Move,
         Feature::Network,
@@ -80,7 +82,7 @@ pub const NGINX_BEHIND_TLS: Protocol = Protocol {
 pub const LIGHTTPD: Protocol = Protocol {
     name: "webdav-lighttpd",
     needs: &[Need::program("lighttpd")],
-    features: &[Feature::Any, Feature::Move],
+    features: &[Feature::Any, Feature::Many, Feature::Move],
     start: || Box::new(Webdav::start(Software::Lighttpd, Login::Basic)),
     refusals: &["wrong_password"],
     more_needs: |_| Vec::new(),
